@@ -1,0 +1,121 @@
+import type { Blob, BoefjeMeta, NormalizerMeta, StoredRawFile, Uuid } from './models.js'
+import type { OutgoingEvent } from './ports.js'
+
+/** Page of a list: at most `limit` rows after the first `offset`. */
+export interface Page {
+  readonly limit: number
+  readonly offset: number
+}
+
+export interface BoefjeMetaFilter {
+  readonly organization: string
+  readonly boefjeId?: string | undefined
+  /** null selects jobs without an input; undefined does not filter. */
+  readonly inputOoi?: string | null | undefined
+  /** By start time. */
+  readonly descending: boolean
+}
+
+export interface NormalizerMetaFilter {
+  readonly organization: string
+  readonly normalizerId?: string | undefined
+  readonly rawId?: Uuid | undefined
+  readonly descending: boolean
+}
+
+/** Filters are combined with *and*; an empty list or undefined does not filter. */
+export interface RawFileFilter {
+  readonly organizations: readonly string[]
+  readonly boefjeMetaId?: Uuid | undefined
+  readonly normalized?: boolean | undefined
+  readonly rawIds: readonly Uuid[]
+  /** A raw file must have all of them. */
+  readonly mimeTypes: readonly string[]
+}
+
+/** The job that files are uploaded for, and which of their sets of MIME types it has already. */
+export interface UploadTarget {
+  readonly boefjeMeta: BoefjeMeta
+  /** Hex of the MIME types' digest to the id of the raw file that has them. */
+  readonly existing: ReadonlyMap<string, Uuid>
+}
+
+/** A file whose blob is durable and whose rows are to be committed. */
+export interface NewRawFile {
+  readonly id: Uuid
+  readonly boefjeMetaId: Uuid
+  readonly mimeTypes: readonly string[]
+  readonly mimeTypesDigest: Buffer
+  readonly secureHash: string
+  readonly hashRetrievalLink: string
+  readonly blob: Blob
+  readonly event: OutgoingEvent
+}
+
+/** Numbers per organization, for the metrics. */
+export interface OrganizationCounts {
+  readonly organization: string
+  readonly rawFiles: number
+  /** Bytes of the blobs as stored. */
+  readonly storedBytes: number
+  /** Bytes of content that were uploaded again and not stored again. */
+  readonly savedBytes: number
+}
+
+export interface OutboxState {
+  readonly depth: number
+  /** Age of the oldest event in seconds, 0 when there is none. */
+  readonly oldestAgeSeconds: number
+}
+
+/** Metadata of jobs and raw files. Every method throws BytesError `database_unavailable` when the database cannot be reached. */
+export interface MetaRepository {
+  /** @throws BytesError `already_exists` when there is a job with this id */
+  insertBoefjeMeta(meta: BoefjeMeta): Promise<void>
+  findBoefjeMeta(id: Uuid): Promise<BoefjeMeta | undefined>
+  listBoefjeMeta(filter: BoefjeMetaFilter, page: Page): Promise<BoefjeMeta[]>
+
+  /** @throws BytesError `already_exists` when the id is taken or the raw file is unknown */
+  insertNormalizerMeta(
+    meta: Omit<NormalizerMeta, 'rawFile'> & { readonly rawFileId: Uuid },
+  ): Promise<void>
+  findNormalizerMeta(id: Uuid): Promise<NormalizerMeta | undefined>
+  listNormalizerMeta(filter: NormalizerMetaFilter, page: Page): Promise<NormalizerMeta[]>
+
+  findRawFile(id: Uuid): Promise<StoredRawFile | undefined>
+  /** In the order in which the files were stored. */
+  listRawFiles(filter: RawFileFilter, limit: number): Promise<StoredRawFile[]>
+  /** Number of raw files for each MIME type. */
+  countMimeTypes(filter: RawFileFilter): Promise<Map<string, number>>
+
+  /** @returns undefined when there is no such job */
+  findUploadTarget(
+    boefjeMetaId: Uuid,
+    mimeTypesDigests: readonly Buffer[],
+  ): Promise<UploadTarget | undefined>
+  /**
+   * Commits blobs, raw files and events of one upload in one statement: all or nothing. A file
+   * whose job and MIME types exist by now is not inserted.
+   * @returns for each file its new id, or that of the raw file which existed
+   * @throws BytesError `boefje_meta_not_found` when the job has gone
+   */
+  commitUpload(files: readonly NewRawFile[]): Promise<Uuid[]>
+
+  countByOrganization(): Promise<OrganizationCounts[]>
+  outboxState(): Promise<OutboxState>
+  /** Resolves when the database answers. */
+  check(): Promise<void>
+}
+
+/** The events that wait to be published. */
+export interface Outbox {
+  /**
+   * Claims up to `limit` events, oldest first, that no other instance has claimed, hands them to
+   * `publish`, and deletes those for which it returned true. The rest stays.
+   * @returns how many were claimed and how many deleted
+   */
+  drain(
+    limit: number,
+    publish: (events: readonly OutgoingEvent[]) => Promise<boolean[]>,
+  ): Promise<{ claimed: number; published: number }>
+}

@@ -1,0 +1,78 @@
+import type { Instant } from './instant.js'
+
+/** Lower-case UUID with hyphens. */
+export type Uuid = string
+/** JSON text that is kept as it was sent, so that numbers lose no digits. */
+export type JsonText = string
+/** `sha512:` and the SHA-512 of the plain content in lower-case hex. */
+export type ContentDigest = string
+/** `<algorithm>:` and hex of the digest of content followed by the job's end time. */
+export type SecureHash = string
+/** Name of the file middleware that wrote a blob. */
+export type MiddlewareName = 'IDENTITY'
+
+/** The longest values that the database columns take, in characters (Unicode code points). */
+export const LIMITS = {
+  boefjeId: 64,
+  boefjeVersion: 16,
+  organization: 32,
+  inputOoi: 1024,
+  runnableHash: 64,
+  normalizerId: 64,
+  normalizerVersion: 16,
+  mimeType: 64,
+} as const
+
+/** The job that produced files. */
+export interface BoefjeMeta {
+  readonly id: Uuid
+  readonly startedAt: Instant
+  readonly endedAt: Instant
+  readonly boefje: { readonly id: string; readonly version: string | null }
+  readonly inputOoi: string | null
+  /** A JSON object. */
+  readonly arguments: JsonText
+  readonly organization: string
+  readonly runnableHash: string | null
+  /** A JSON object with string values. */
+  readonly environment: JsonText | null
+}
+
+/** What is known of one raw file. */
+export interface RawFile {
+  readonly id: Uuid
+  readonly boefjeMeta: BoefjeMeta
+  /** Without repetitions, in code point order. */
+  readonly mimeTypes: readonly string[]
+  readonly secureHash: SecureHash | null
+  readonly signingProviderUrl: string | null
+  readonly hashRetrievalLink: string | null
+}
+
+/** The stored bytes that one or several raw files of an organization share. */
+export interface Blob {
+  readonly organization: string
+  readonly contentDigest: ContentDigest
+  /** Bytes of the plain content. */
+  readonly size: number
+  /** SHA-512 of the stored bytes in lower-case hex. */
+  readonly address: string
+  /** Bytes as stored. */
+  readonly storedSize: number
+  readonly middleware: MiddlewareName
+}
+
+/** A raw file together with where its content is. */
+export interface StoredRawFile {
+  readonly rawFile: RawFile
+  readonly blob: Blob
+}
+
+/** A job that consumed one raw file. */
+export interface NormalizerMeta {
+  readonly id: Uuid
+  readonly startedAt: Instant
+  readonly endedAt: Instant
+  readonly normalizer: { readonly id: string; readonly version: string | null }
+  readonly rawFile: RawFile
+}

@@ -1,0 +1,94 @@
+import type { RawFileEvent } from './events.js'
+import type { ContentDigest, MiddlewareName, SecureHash } from './models.js'
+
+/** Structured log of a tier. The message is constant text; what varies goes into `fields`. */
+export interface Log {
+  debug(fields: object, message: string): void
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
+
+/** Plain content or stored bytes, in pieces of any size. */
+export type ByteSource = Iterable<Uint8Array> | AsyncIterable<Uint8Array>
+
+/** Transforms bytes on the way to and from storage. */
+export interface FileMiddleware {
+  readonly name: MiddlewareName
+  /** True when the stored bytes are the plain content, so that both have the same digest. */
+  readonly transparent: boolean
+  /** Plain content to stored bytes. */
+  encode(plain: ByteSource): ByteSource
+  /** Stored bytes to plain content. Throws `blob_damaged` for bytes that `encode` cannot have written. */
+  decode(stored: ByteSource): ByteSource
+}
+
+/** Where a blob's bytes are and what they must be like. */
+export interface BlobLocation {
+  readonly organization: string
+  /** SHA-512 of the stored bytes, in lower-case hex: the file's name. */
+  readonly address: string
+  /** Number of stored bytes. */
+  readonly storedSize: number
+  readonly middleware: MiddlewareName
+}
+
+/** What `RawRepository.put` wrote. */
+export interface StoredBlob extends BlobLocation {
+  /** Number of bytes of the plain content. */
+  readonly size: number
+}
+
+/** Keeps the bytes of blobs. Knows nothing of raw files or jobs. */
+export interface RawRepository {
+  /**
+   * Stores content. When the promise resolves, the bytes and the name of the file have been
+   * fsynced. When it rejects, no temporary file is left.
+   * @param digest gives the content digest; called once, after the last byte of `content` was read.
+   * @throws BytesError `storage_full`, `storage_unavailable`, or whatever `content` throws
+   */
+  put(organization: string, content: ByteSource, digest: () => ContentDigest): Promise<StoredBlob>
+  /**
+   * Opens the plain content of a blob. The caller must consume or `return()` the source.
+   * @throws BytesError `blob_missing` when there is no such file, `blob_damaged` when its size is wrong
+   */
+  get(blob: BlobLocation): Promise<AsyncIterable<Uint8Array>>
+  /** Checks that a file can be written, and tells the free bytes. @throws BytesError `storage_unavailable` */
+  check(): Promise<{ freeBytes: number }>
+}
+
+/** The third party that a secure hash is given to. */
+export interface HashRepository {
+  /** Address of the third party, or null when there is none. */
+  readonly signingProviderUrl: string | null
+  /** Gives the hash away; resolves to the retrieval link. */
+  store(secureHash: SecureHash): Promise<string>
+  /** True when `link` was given for exactly this hash. */
+  verify(link: string, secureHash: SecureHash): Promise<boolean>
+}
+
+/** An event as it goes to the broker. */
+export interface OutgoingEvent {
+  /** Stable over repeated deliveries: consumers can tell a repetition by it. */
+  readonly messageId: string
+  readonly eventId: RawFileEvent['event_id']
+  /** Creation time, in seconds since 1970. */
+  readonly timestamp: number
+  /** The exact JSON text of the body. */
+  readonly body: string
+  readonly headers: Readonly<Record<string, string | number>>
+}
+
+/** Publishes events to the broker that schedulers consume from. */
+export interface EventManager {
+  /**
+   * Publishes in order and waits until the broker has confirmed.
+   * @returns for each event whether the broker confirmed it and routed it to a queue. An event
+   *   that is not confirmed may or may not have arrived: publish it again.
+   * @throws BytesError `broker_unavailable` when there is no connection; nothing was published then
+   */
+  publish(events: readonly OutgoingEvent[]): Promise<boolean[]>
+  /** True while a connection to the broker is open and not blocked. */
+  readonly connected: boolean
+  close(): Promise<void>
+}
