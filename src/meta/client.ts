@@ -1,0 +1,54 @@
+import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres'
+import pg from 'pg'
+import type { Log } from '../domain/ports.js'
+import { domainError } from './sqlstate.js'
+
+export interface Database {
+  readonly pool: pg.Pool
+  readonly drizzle: NodePgDatabase
+  close(): Promise<void>
+}
+
+/**
+ * Opens a pool of connections; none is made until the first query.
+ * @param uri `postgresql://user:password@host/database`
+ * @param poolSize most connections at the same time
+ */
+export function openDatabase(uri: string, poolSize: number, log: Log): Database {
+  const pool = new pg.Pool({
+    connectionString: uri,
+    max: poolSize,
+    application_name: 'bytes',
+    connectionTimeoutMillis: 5_000,
+    keepAlive: true,
+    // Times are read back as text in the session's zone.
+    options: '-c TimeZone=UTC -c DateStyle=ISO',
+  })
+  pool.on('error', (error) => {
+    log.warn({ reason: error.message }, 'an idle database connection was lost')
+  })
+  return { pool, drizzle: drizzle(pool), close: () => pool.end() }
+}
+
+/**
+ * Waits until the database answers.
+ * @param timeoutMs after this many milliseconds it gives up
+ * @throws BytesError `database_unavailable` in the end, or at once the driver's own error for what
+ *   waiting cannot cure, such as a wrong password
+ */
+export async function waitForDatabase(pool: pg.Pool, timeoutMs: number, log: Log): Promise<void> {
+  const deadline = Date.now() + timeoutMs
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await pool.query('SELECT 1')
+      return
+    } catch (error) {
+      const meaning = domainError(error)
+      const transient =
+        meaning instanceof Error && 'code' in meaning && meaning.code === 'database_unavailable'
+      if (!transient || Date.now() >= deadline) throw meaning
+      if (attempt === 1) log.warn({ timeoutMs }, 'the database does not answer yet: waiting for it')
+    }
+    await new Promise((resolve) => setTimeout(resolve, 250))
+  }
+}

@@ -1,0 +1,57 @@
+import { readFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import { drizzle } from 'drizzle-orm/node-postgres'
+import { migrate } from 'drizzle-orm/node-postgres/migrator'
+import pg from 'pg'
+import { translated } from './sqlstate.js'
+
+const FOLDER = fileURLToPath(new URL('../../migrations', import.meta.url))
+/** Any constant will do, as long as every instance takes the same ("bytes" in ASCII). */
+const LOCK_KEY = '422777283955'
+
+/**
+ * Applies the migrations that are missing, under a session advisory lock: of several instances
+ * that start at once one migrates and the others wait.
+ * @throws BytesError `database_unavailable`, or the database's own error when a migration fails
+ */
+export async function applyMigrations(uri: string): Promise<void> {
+  const client = new pg.Client({ connectionString: uri, application_name: 'bytes-migrate' })
+  // The failed query rejects as well; without a listener the event would end the process.
+  client.on('error', () => undefined)
+  await translated(async () => {
+    await client.connect()
+    try {
+      await client.query('SELECT pg_advisory_lock($1)', [LOCK_KEY])
+      await migrate(drizzle(client), { migrationsFolder: FOLDER })
+    } finally {
+      await client.end()
+    }
+  })
+}
+
+interface Journal {
+  readonly entries: readonly { readonly idx: number; readonly tag: string }[]
+}
+
+/**
+ * SQL of the migrations after `from` up to and including `to`.
+ * @param from number or tag of a migration; undefined starts before the first
+ * @param to number or tag of a migration; undefined ends with the last
+ * @throws Error when there is no such migration
+ */
+export async function migrationSql(from?: string, to?: string): Promise<string> {
+  const journal: Journal = JSON.parse(await readFile(`${FOLDER}/meta/_journal.json`, 'utf8'))
+  const position = (name: string): number => {
+    const index = journal.entries.findIndex((e) => e.tag === name || String(e.idx) === name)
+    if (index >= 0) return index
+    const known = journal.entries.map((e) => `${e.idx} (${e.tag})`).join(', ')
+    throw new Error(`there is no migration ${JSON.stringify(name)}; there are: ${known}`)
+  }
+  const first = from === undefined ? 0 : position(from) + 1
+  const last = to === undefined ? journal.entries.length - 1 : position(to)
+  const parts = journal.entries.slice(first, last + 1).map(async (entry) => {
+    const text = await readFile(`${FOLDER}/${entry.tag}.sql`, 'utf8')
+    return `-- ${entry.tag}\n${text.replaceAll('--> statement-breakpoint', '').trimEnd()}\n`
+  })
+  return (await Promise.all(parts)).join('\n')
+}

@@ -1,0 +1,70 @@
+import type pg from 'pg'
+import type { MetaRepository, Outbox } from '../domain/meta-repository.js'
+import type { OutgoingEvent } from '../domain/ports.js'
+import { translated } from './sqlstate.js'
+
+interface OutboxRow {
+  readonly id: string
+  readonly message_id: string
+  readonly event_id: OutgoingEvent['eventId']
+  readonly body: string
+  readonly headers: Record<string, string | number>
+  readonly timestamp: number
+}
+
+/** SKIP LOCKED lets several instances share the work; the locks end with the transaction. */
+const CLAIM = `
+  SELECT id, message_id, event_id, body, headers,
+         floor(extract(epoch FROM created_at))::int AS timestamp
+  FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED`
+
+export function createOutbox(pool: pg.Pool): Outbox {
+  return {
+    drain: (limit, publish) =>
+      translated(async () => {
+        const client = await pool.connect()
+        let broken: Error | undefined
+        try {
+          await client.query('BEGIN')
+          const { rows } = await client.query<OutboxRow>(CLAIM, [limit])
+          const confirmed = rows.length > 0 ? await publish(rows.map(toEvent)) : []
+          const done = rows.filter((_, i) => confirmed[i] === true).map((row) => row.id)
+          if (done.length > 0) {
+            await client.query('DELETE FROM outbox WHERE id = ANY($1::bigint[])', [done])
+          }
+          await client.query('COMMIT')
+          return { claimed: rows.length, published: done.length }
+        } catch (error) {
+          // Closing the connection ends the transaction too, whatever state it is in.
+          broken = error instanceof Error ? error : new Error(String(error))
+          throw error
+        } finally {
+          client.release(broken)
+        }
+      }),
+  }
+}
+
+/** The part of the meta repository that watches the outbox. */
+export function createOutboxState(pool: pg.Pool): Pick<MetaRepository, 'outboxState'> {
+  return {
+    outboxState: () =>
+      translated(async () => {
+        const { rows } = await pool.query<{ depth: string; age: string | null }>(
+          'SELECT count(*) AS depth, extract(epoch FROM now() - min(created_at)) AS age FROM outbox',
+        )
+        const age = Number(rows[0]?.age ?? 0)
+        return { depth: Number(rows[0]?.depth ?? 0), oldestAgeSeconds: Math.max(0, age) }
+      }),
+  }
+}
+
+function toEvent(row: OutboxRow): OutgoingEvent {
+  return {
+    messageId: row.message_id,
+    eventId: row.event_id,
+    timestamp: row.timestamp,
+    body: row.body,
+    headers: row.headers,
+  }
+}

@@ -1,0 +1,151 @@
+import type pg from 'pg'
+import { BytesError } from '../domain/errors.js'
+import type { MetaRepository, NewRawFile, UploadTarget } from '../domain/meta-repository.js'
+import type { Uuid } from '../domain/models.js'
+import { type BoefjeMetaRow, toBoefjeMeta } from './rows.js'
+import { translated } from './sqlstate.js'
+
+type Uploads = Pick<MetaRepository, 'findUploadTarget' | 'commitUpload'>
+
+/**
+ * The job, with those of its raw files that have one of the given sets of MIME types. Raw and
+ * prepared, like the statement below: these two are on the path of every upload.
+ */
+const TARGET = {
+  name: 'upload-target',
+  text: `
+    SELECT j.id, j.boefje_id AS "boefjeId", j.boefje_version AS "boefjeVersion", j.organization,
+           j.arguments::text AS arguments, j.started_at::text AS "startedAt",
+           j.ended_at::text AS "endedAt", j.input_ooi AS "inputOoi",
+           j.environment::text AS environment, j.runnable_hash AS "runnableHash",
+           r.id AS "rawFileId", encode(r.mime_types_digest, 'hex') AS "mimeTypesDigest"
+    FROM boefje_meta j
+    LEFT JOIN raw_file r ON r.boefje_meta_id = j.id AND r.mime_types_digest = ANY($2::bytea[])
+    WHERE j.id = $1`,
+}
+
+/**
+ * Finds or inserts the blobs, inserts the raw files and their events. The blobs go in by content
+ * digest, so that two uploads of the same blobs wait for each other in one order. DO UPDATE
+ * changes nothing; unlike DO NOTHING it returns a row that a concurrent upload inserted.
+ */
+const COMMIT = {
+  name: 'upload-commit',
+  text: `
+    WITH input AS (
+      SELECT * FROM unnest(
+        $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::bigint[],
+        $8::text[], $9::text[], $10::text[], $11::text[], $12::bytea[], $13::text[], $14::text[]
+      ) WITH ORDINALITY AS t (
+        id, boefje_meta_id, organization, content_digest, size, address, stored_size,
+        middleware, secure_hash, link, mime_types, mime_types_digest, body, headers, ord
+      )
+    ), known AS (
+      SELECT b.id, b.organization, b.content_digest FROM blob b
+      JOIN (SELECT DISTINCT organization, content_digest FROM input) i USING (organization, content_digest)
+    ), added AS (
+      INSERT INTO blob (organization, content_digest, size, address, stored_size, middleware)
+      SELECT DISTINCT ON (organization, content_digest)
+             organization, content_digest, size, address, stored_size, middleware
+      FROM input i
+      WHERE NOT EXISTS (SELECT 1 FROM known k
+                        WHERE k.organization = i.organization AND k.content_digest = i.content_digest)
+      ORDER BY organization, content_digest
+      ON CONFLICT (organization, content_digest) DO UPDATE SET organization = excluded.organization
+      RETURNING id, organization, content_digest
+    ), stored AS (
+      SELECT * FROM known UNION ALL SELECT * FROM added
+    ), inserted AS (
+      INSERT INTO raw_file (id, boefje_meta_id, organization, mime_types, mime_types_digest,
+                            secure_hash, hash_retrieval_link, blob_id)
+      SELECT i.id, i.boefje_meta_id, i.organization,
+             ARRAY(SELECT json_array_elements_text(i.mime_types::json))::varchar(64)[],
+             i.mime_types_digest, i.secure_hash, i.link, s.id
+      FROM input i
+      JOIN stored s ON s.organization = i.organization AND s.content_digest = i.content_digest
+      ORDER BY i.ord
+      ON CONFLICT (boefje_meta_id, mime_types_digest) DO NOTHING
+      RETURNING id
+    ), announced AS (
+      INSERT INTO outbox (message_id, event_id, body, headers)
+      SELECT i.id, 'raw_file_received', i.body, i.headers::json
+      FROM input i JOIN inserted n ON n.id = i.id
+      ORDER BY i.ord
+    )
+    SELECT id FROM inserted`,
+}
+
+/** Of concurrent uploads that wait for each other Postgres ends one, which may simply try again. */
+const ATTEMPTS = 5
+const DELETED = 'Boefje meta not found: it was deleted during the upload'
+
+/** The part of the meta repository that uploads go through. */
+export function createUploads(pool: pg.Pool): Uploads {
+  const findUploadTarget = async (
+    boefjeMetaId: Uuid,
+    mimeTypesDigests: readonly Buffer[],
+  ): Promise<UploadTarget | undefined> => {
+    const { rows } = await translated(() =>
+      pool.query<BoefjeMetaRow & { rawFileId: string | null; mimeTypesDigest: string }>({
+        ...TARGET,
+        values: [boefjeMetaId, mimeTypesDigests],
+      }),
+    )
+    const [job] = rows
+    if (!job) return undefined
+    const existing = new Map<string, Uuid>()
+    for (const row of rows) if (row.rawFileId) existing.set(row.mimeTypesDigest, row.rawFileId)
+    return { boefjeMeta: toBoefjeMeta(job), existing }
+  }
+
+  const commit = async (files: readonly NewRawFile[]): Promise<Set<Uuid>> => {
+    const values = columnsOf(files)
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const result = await translated(() => pool.query<{ id: string }>({ ...COMMIT, values }))
+        return new Set(result.rows.map((row) => row.id))
+      } catch (error) {
+        const code = error instanceof BytesError ? error.code : undefined
+        if (code === 'already_exists') {
+          throw new BytesError('boefje_meta_not_found', DELETED)
+        }
+        if (code !== 'database_conflict' || attempt === ATTEMPTS) throw error
+      }
+    }
+  }
+
+  return {
+    findUploadTarget,
+    commitUpload: async (files) => {
+      const inserted = await commit(files)
+      // A file that was not inserted lost a race: the winner's row is visible by now.
+      const winner = async (file: NewRawFile): Promise<Uuid> => {
+        const target = await findUploadTarget(file.boefjeMetaId, [file.mimeTypesDigest])
+        const id = target?.existing.get(file.mimeTypesDigest.toString('hex'))
+        if (id === undefined) throw new BytesError('boefje_meta_not_found', DELETED)
+        return id
+      }
+      return Promise.all(files.map((file) => (inserted.has(file.id) ? file.id : winner(file))))
+    },
+  }
+}
+
+/** One array per column of `input`. */
+function columnsOf(files: readonly NewRawFile[]): unknown[] {
+  return [
+    files.map((f) => f.id),
+    files.map((f) => f.boefjeMetaId),
+    files.map((f) => f.blob.organization),
+    files.map((f) => f.blob.contentDigest),
+    files.map((f) => f.blob.size),
+    files.map((f) => f.blob.address),
+    files.map((f) => f.blob.storedSize),
+    files.map((f) => f.blob.middleware),
+    files.map((f) => f.secureHash),
+    files.map((f) => f.hashRetrievalLink),
+    files.map((f) => JSON.stringify(f.mimeTypes)),
+    files.map((f) => f.mimeTypesDigest),
+    files.map((f) => f.event.body),
+    files.map((f) => JSON.stringify(f.event.headers)),
+  ]
+}
