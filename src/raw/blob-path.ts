@@ -1,0 +1,31 @@
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+
+/** Longest folder name that common file systems take is 255 bytes; this leaves room. */
+const MAX_FOLDER_NAME = 200
+
+/**
+ * Folder name for an organization. The name is data, never a path: every byte outside `a-z`,
+ * `0-9`, `_` and `-` is written `%XX`, so that no two organizations share a folder, not even on a
+ * file system that ignores case, and none is `.`, `..` or empty. A name that gets too long so is
+ * replaced by `%` and its SHA-256, which no encoded name can look like: it would have to hold 62
+ * plain characters, and an organization has at most 32.
+ */
+export function organizationFolder(organization: string): string {
+  if (organization === '') return '%'
+  let name = ''
+  for (const byte of Buffer.from(organization)) {
+    const char = String.fromCharCode(byte)
+    name += /[a-z0-9_-]/.test(char) ? char : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`
+  }
+  if (name.length <= MAX_FOLDER_NAME) return name
+  return `%${createHash('sha256').update(organization).digest('hex')}`
+}
+
+/**
+ * Folder of a blob, relative to the data directory: `blobs/v1/<organization>/<2 hex digits>`. The
+ * layout's version is in the path. 256 folders are few enough to be made once and kept in caches.
+ */
+export function blobFolder(organization: string, address: string): string {
+  return join('blobs', 'v1', organizationFolder(organization), address.slice(0, 2))
+}

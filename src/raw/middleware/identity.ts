@@ -1,0 +1,9 @@
+import type { FileMiddleware } from '../../domain/ports.js'
+
+/** Stores content as it is. */
+export const identity: FileMiddleware = {
+  name: 'IDENTITY',
+  transparent: true,
+  encode: (plain) => plain,
+  decode: (stored) => stored,
+}
