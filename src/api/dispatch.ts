@@ -1,0 +1,84 @@
+/** Routes onto the Hono app: authentication, then validation, then the handler. */
+import type { Hono } from 'hono'
+import { z } from 'zod'
+import type { Auth } from './auth.js'
+import { parseJson, readBody } from './body.js'
+import { detail } from './problems.js'
+import type { App, AppContext, Input, Route } from './route.js'
+import { validate } from './validate.js'
+
+export interface DispatchOptions {
+  readonly auth: Auth
+  readonly maxBodyBytes: number
+}
+
+const NOTHING = z.object({})
+
+/** Adds the routes, and answers for what is none of them: 307, 404, 405 and OPTIONS. */
+export function dispatch(app: Hono<App>, routes: readonly Route[], options: DispatchOptions): void {
+  for (const route of routes) {
+    const pattern = route.pattern.replace(/\{(\w+)\}/g, ':$1')
+    app.on(route.method.toUpperCase(), pattern, async (c) => {
+      c.set('route', route.pattern)
+      await authenticate(route, c, options.auth)
+      return route.handle(await parse(route, c, options.maxBodyBytes))
+    })
+  }
+  const known = routes.map(({ pattern, method }) => ({
+    method,
+    matches: new RegExp(`^${pattern.replace(/\{\w+\}/g, '[^/]+')}$`),
+  }))
+  const methodsOf = (path: string): string[] => {
+    const methods = known.filter((r) => r.matches.test(path)).map((r) => r.method.toUpperCase())
+    return [...new Set(methods)].flatMap((m) => (m === 'GET' ? ['GET', 'HEAD'] : [m]))
+  }
+  // Not `notFound`: what that throws would pass by the middleware, and so be neither logged nor counted.
+  app.all('*', (c) => elsewhere(c, methodsOf))
+}
+
+function elsewhere(c: AppContext, methodsOf: (path: string) => string[]): Response {
+  const url = new URL(c.req.url)
+  const methods = methodsOf(url.pathname)
+  if (methods.length > 0) {
+    const allow = [...methods, 'OPTIONS'].join(', ')
+    if (c.req.method === 'OPTIONS') return c.body(null, 204, { allow })
+    throw detail(405, 'Method Not Allowed', { allow })
+  }
+  const shorter = url.pathname.replace(/\/+$/, '')
+  if (shorter !== url.pathname && methodsOf(shorter).length > 0) {
+    return c.redirect(`${url.origin}${shorter}${url.search}`, 307)
+  }
+  throw detail(404, 'Not Found')
+}
+
+async function authenticate(route: Route, c: AppContext, auth: Auth): Promise<void> {
+  const authorization = c.req.header('authorization')
+  if (route.access === 'bearer') await auth.requireBearer(authorization)
+  if (route.access === 'bearer or basic') await auth.requireBearerOrBasic(authorization)
+}
+
+type Parsed = Input<z.ZodObject, z.ZodObject, z.ZodType>
+
+async function parse(route: Route, c: AppContext, maxBodyBytes: number): Promise<Parsed> {
+  const path = validate(route.path ?? NOTHING, c.req.param(), 'path')
+  const query = validate(route.query ?? NOTHING, queryValues(route, c), 'query')
+  if (!route.body) return { c, path, query, body: undefined, bodyText: '' }
+  const raw = await readBody(c.env.incoming, maxBodyBytes)
+  const { text, value } = parseJson(raw, c.req.header('content-type'))
+  return { c, path, query, body: validate(route.body, value, 'body'), bodyText: text }
+}
+
+/** The query as its schema wants it: of a repeated parameter all values for a list, else the last. */
+function queryValues(route: Route, c: AppContext): Record<string, unknown> {
+  const given = new URL(c.req.url).searchParams
+  const values: Record<string, unknown> = {}
+  for (const [name, schema] of Object.entries(route.query?.shape ?? {})) {
+    const all = given.getAll(name)
+    if (all.length > 0) values[name] = takesList(schema) ? all : all.at(-1)
+  }
+  return values
+}
+
+function takesList(schema: unknown): boolean {
+  return schema instanceof z.ZodDefault && schema.unwrap() instanceof z.ZodArray
+}

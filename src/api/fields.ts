@@ -1,0 +1,130 @@
+/** Building blocks of the wire schemas. Their issue codes decide how a 422 is told: see `validate.ts`. */
+import { z } from 'zod'
+import { parseInstant } from '../domain/instant.js'
+import { parseBoolean, parseLimit } from '../domain/query-values.js'
+import { parseUuid } from '../domain/uuid.js'
+
+type Refine = { issues: z.core.$ZodRawIssue[] }
+
+/** The value has another form than the schema: told with the structured `detail`. */
+function shape(ctx: Refine, input: unknown, expected: string, message: string): never {
+  ctx.issues.push({ code: 'invalid_type', expected: expected as 'string', message, input })
+  return z.NEVER
+}
+
+/** The value is well-formed and cannot be taken. */
+function range(ctx: Refine, input: unknown, message: string): never {
+  ctx.issues.push({ code: 'custom', message, input })
+  return z.NEVER
+}
+
+function check<T>(meta: Record<string, unknown>, parse: (value: unknown, ctx: Refine) => T) {
+  return z.unknown().transform(parse).meta(meta)
+}
+
+/** A UUID in any spelling; lower case with hyphens comes out. */
+export const uuid = check({ type: 'string', format: 'uuid' }, (value, ctx) => {
+  return parseUuid(value) ?? shape(ctx, value, 'uuid', 'Input should be a valid UUID')
+})
+
+/** A time with a zone, as ISO 8601 text or a unix number; UTC with microseconds comes out. */
+export const instant = check({ type: 'string', format: 'date-time' }, (value, ctx) => {
+  const parsed = parseInstant(value)
+  if (parsed.ok) return parsed.instant
+  return parsed.kind === 'shape'
+    ? shape(ctx, value, 'datetime', `Input should be a valid datetime: ${parsed.reason}`)
+    : range(ctx, value, parsed.reason)
+})
+
+/** Text for a column of so many characters; Postgres stores no NUL. */
+export function column(max: number) {
+  return z
+    .string()
+    .superRefine((value, ctx) => {
+      if (value.includes('\0')) {
+        ctx.addIssue({ code: 'custom', message: 'The text holds a NUL character: remove it' })
+      } else if (value.length > max && [...value].length > max) {
+        ctx.addIssue({ code: 'custom', message: `The text is longer than ${max} characters` })
+      }
+    })
+    .meta({ maxLength: max })
+}
+
+/** Name of an organization: free text, but never one that reads as a path. */
+export function organization(max: number) {
+  return column(max).superRefine((value, ctx) => {
+    if (value.includes('/') || value === '.' || value === '..') {
+      ctx.addIssue({
+        code: 'custom',
+        message: 'An organization must not contain "/", and not be "." or ".."',
+      })
+    }
+  })
+}
+
+/** Text to look for in the database. */
+export const search = z.string().superRefine((value, ctx) => {
+  if (value.includes('\0')) {
+    ctx.addIssue({ code: 'custom', message: 'The text holds a NUL character: remove it' })
+  }
+})
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Any JSON object. Its text is kept apart, so that numbers lose no digits. */
+export const jsonObject = check({ type: 'object', additionalProperties: true }, (value, ctx) => {
+  return isObject(value) || shape(ctx, value, 'object', 'Input should be a valid object')
+})
+
+/** A JSON object with string values, or null. */
+export const stringMap = check(
+  { type: ['object', 'null'], additionalProperties: { type: 'string' } },
+  (value, ctx) => {
+    if (value === null || value === undefined) return null
+    if (!isObject(value)) return shape(ctx, value, 'object', 'Input should be a valid object')
+    for (const [key, entry] of Object.entries(value)) {
+      if (typeof entry !== 'string') {
+        ctx.issues.push({
+          code: 'invalid_type',
+          expected: 'string',
+          path: [key],
+          message: 'Input should be a valid string',
+          input: entry,
+        })
+      }
+    }
+    return true
+  },
+).optional()
+
+/** Number of rows, in a query: plain decimal digits. */
+export function rows(fallback: number) {
+  return z
+    .string()
+    .transform((value, ctx) => {
+      const parsed = parseLimit(value)
+      // More rows than a safe integer counts is all of them.
+      if (parsed.ok) return Number(parsed.value < MAX_ROWS ? parsed.value : MAX_ROWS)
+      return parsed.kind === 'shape'
+        ? shape(ctx, value, 'integer', `Input should be a valid integer: ${parsed.reason}`)
+        : range(ctx, value, parsed.reason)
+    })
+    .default(fallback)
+    .meta({ type: 'integer', minimum: 0, default: fallback })
+}
+const MAX_ROWS = BigInt(Number.MAX_SAFE_INTEGER)
+
+/** A boolean in a query, in the usual spellings. */
+export const flag = z
+  .string()
+  .transform((value, ctx) => {
+    return parseBoolean(value) ?? shape(ctx, value, 'boolean', 'Input should be a valid boolean')
+  })
+  .meta({ type: 'boolean' })
+
+/** A parameter that may be repeated. */
+export function many<T extends z.ZodType>(item: T) {
+  return z.array(item).default([])
+}

@@ -1,0 +1,121 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { Counts } from '../flows/counts.js'
+
+export interface Metrics {
+  /** The page in the Prometheus text format. */
+  page(): Promise<string>
+  observeRequest(request: { route: string; method: string; status: number; seconds: number }): void
+  countEvents(outcome: 'published' | 'failed', events: number): void
+  countBlobError(code: string): void
+}
+
+/** Gauges of Node's that are named like counters. */
+const MISNAMED = [
+  'nodejs_active_handles_total',
+  'nodejs_active_requests_total',
+  'nodejs_active_resources_total',
+]
+
+/** @param readCounts what the database counts, read anew for each page */
+export function createMetrics(version: string, readCounts: () => Promise<Counts>): Metrics {
+  const registry = new Registry()
+  const registers = [registry]
+  const requests = new Histogram({
+    name: 'bytes_http_request_duration_seconds',
+    help: 'Time to answer HTTP requests, by route, method and status.',
+    labelNames: ['route', 'method', 'status'],
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+    registers,
+  })
+  const storedBytes = new Gauge({
+    name: 'bytes_stored_bytes',
+    help: 'Size of the stored blobs, by organization.',
+    labelNames: ['organization_id'],
+    registers,
+  })
+  const savedBytes = new Gauge({
+    name: 'bytes_deduplicated_bytes',
+    help: 'Size of uploaded content that was stored already, by organization.',
+    labelNames: ['organization_id'],
+    registers,
+  })
+  const outboxEvents = new Gauge({
+    name: 'bytes_outbox_events',
+    help: 'Events that wait to be published.',
+    registers,
+  })
+  const outboxAge = new Gauge({
+    name: 'bytes_outbox_oldest_event_age_seconds',
+    help: 'Age of the oldest event that waits to be published.',
+    registers,
+  })
+  const relayed = new Counter({
+    name: 'bytes_relay_events_total',
+    help: 'Events handed to the broker, by outcome.',
+    labelNames: ['outcome'],
+    registers,
+  })
+  relayed.inc({ outcome: 'published' }, 0)
+  relayed.inc({ outcome: 'failed' }, 0)
+  const blobErrors = new Counter({
+    name: 'bytes_blob_errors_total',
+    help: 'Reads of content that failed, by error code.',
+    labelNames: ['code'],
+    registers,
+  })
+  blobErrors.inc({ code: 'blob_missing' }, 0)
+  blobErrors.inc({ code: 'blob_damaged' }, 0)
+  new Gauge({
+    name: 'bytes_build_info',
+    help: 'Version that runs; the value is always 1.',
+    labelNames: ['version'],
+    registers,
+  }).set({ version }, 1)
+  collectDefaultMetrics({ register: registry })
+  for (const name of MISNAMED) registry.removeSingleMetric(name)
+
+  return {
+    page: async () => {
+      const counts = await readCounts()
+      storedBytes.reset()
+      savedBytes.reset()
+      for (const row of counts.organizations) {
+        const labels = { organization_id: row.organization }
+        storedBytes.set(labels, row.storedBytes)
+        savedBytes.set(labels, row.savedBytes)
+      }
+      outboxEvents.set(counts.outbox.depth)
+      outboxAge.set(counts.outbox.oldestAgeSeconds)
+      return contractGauges(counts) + (await registry.metrics())
+    },
+    observeRequest: ({ route, method, status, seconds }) => {
+      requests.observe({ route, method, status }, seconds)
+    },
+    countEvents: (outcome, events) => relayed.inc({ outcome }, events),
+    countBlobError: (code) => blobErrors.inc({ code }),
+  }
+}
+
+/**
+ * The two gauges that existing dashboards read, to the letter of the protocol: values are floats
+ * with a fraction, which prom-client does not write.
+ */
+function contractGauges({ organizations }: Counts): string {
+  const samples = organizations.map(
+    ({ organization, rawFiles }) =>
+      `bytes_database_raw_files_total{organization_id="${escapeLabel(organization)}"} ${rawFiles}.0\n`,
+  )
+  return (
+    '# HELP bytes_database_organizations_total Total amount of organizations in the bytes database.\n' +
+    '# TYPE bytes_database_organizations_total gauge\n' +
+    `bytes_database_organizations_total ${organizations.length}.0\n` +
+    '# HELP bytes_database_raw_files_total Total amount of raw files in the bytes database.\n' +
+    '# TYPE bytes_database_raw_files_total gauge\n' +
+    samples.join('')
+  )
+}
+
+/** Label values escape backslash, double quote and newline, nothing else. */
+function escapeLabel(value: string): string {
+  return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')
+}

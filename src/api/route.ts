@@ -1,0 +1,70 @@
+import type { HttpBindings } from '@hono/node-server'
+import type { Context } from 'hono'
+import type { z } from 'zod'
+
+export type App = { Bindings: HttpBindings; Variables: { requestId: string; route: string } }
+export type AppContext = Context<App>
+
+/** A schema for a part of a request; what it makes of the part may differ from what came in. */
+type Shape = z.ZodObject
+
+/** An answer, for the OpenAPI document. */
+export interface Answer {
+  readonly description: string
+  readonly schema?: z.ZodType
+  /** `application/json` where it is left out. */
+  readonly mediaType?: string
+}
+
+/** What a handler gets: the parsed parts of the request. */
+export interface Input<P extends Shape, Q extends Shape, B extends z.ZodType> {
+  readonly c: AppContext
+  readonly path: z.output<P>
+  readonly query: z.output<Q>
+  readonly body: z.output<B>
+  /** The JSON body as it was sent. */
+  readonly bodyText: string
+}
+
+/** One resource and method. Requests are validated by it, and OpenAPI is written from it. */
+export interface Route {
+  readonly method: 'get' | 'post'
+  /** With parameters in braces, such as `/bytes/raw/{raw_id}`. */
+  readonly pattern: string
+  readonly summary: string
+  readonly access: 'open' | 'bearer' | 'bearer or basic'
+  readonly path?: Shape | undefined
+  readonly query?: Shape | undefined
+  /** Schema of a JSON body. */
+  readonly body?: z.ZodType | undefined
+  /** Schema of a form that the handler reads by itself, for the document. */
+  readonly form?: z.ZodType | undefined
+  readonly answers: Readonly<Record<number, Answer>>
+  readonly handle: (input: Input<Shape, Shape, z.ZodType>) => Promise<Response> | Response
+}
+
+interface Typed<P extends Shape, Q extends Shape, B extends z.ZodType>
+  extends Omit<Route, 'path' | 'query' | 'body' | 'handle'> {
+  readonly path?: P
+  readonly query?: Q
+  readonly body?: B
+  readonly handle: (input: Input<P, Q, B>) => Promise<Response> | Response
+}
+
+/** Declares a route whose handler knows the types of its schemas. */
+export function route<P extends Shape, Q extends Shape, B extends z.ZodType>(
+  spec: Typed<P, Q, B>,
+): Route {
+  // The parts are parsed by these very schemas before the handler sees them.
+  return { ...spec, handle: (input) => spec.handle(input as Input<P, Q, B>) }
+}
+
+/** Answers with JSON text. */
+export function json(
+  c: AppContext,
+  text: string,
+  status: 200 | 201 = 200,
+  headers: Record<string, string> = {},
+): Response {
+  return c.body(text, status, { 'content-type': 'application/json', ...headers })
+}

@@ -1,0 +1,123 @@
+import { z } from 'zod'
+import { memberTexts } from '../../domain/json-text.js'
+import type { MetaRepository } from '../../domain/meta-repository.js'
+import { arrayText, boefjeMetaText, normalizerMetaText } from '../../domain/wire-text.js'
+import { uuid } from '../fields.js'
+import { detail } from '../problems.js'
+import { json, type Route, route } from '../route.js'
+import * as schemas from '../schemas.js'
+
+const CREATED = JSON.stringify({ status: 'success' })
+const stored = { description: 'Stored', schema: schemas.success }
+const integrity = { description: 'The id is taken', schema: schemas.integrityFailure }
+const absent = { description: 'There is none', schema: schemas.failure }
+
+/** Resources of boefje metas and normalizer metas. */
+export function jobRoutes(meta: MetaRepository): Route[] {
+  return [
+    route({
+      method: 'post',
+      pattern: '/bytes/boefje_meta',
+      summary: 'Store the metadata of a job that produces files',
+      access: 'bearer',
+      body: schemas.boefjeMeta,
+      answers: { 201: stored, 400: integrity },
+      handle: async ({ c, body, bodyText }) => {
+        const texts = memberTexts(bodyText, ['arguments', 'environment'])
+        await meta.insertBoefjeMeta({
+          id: body.id,
+          startedAt: body.started_at,
+          endedAt: body.ended_at,
+          boefje: body.boefje,
+          inputOoi: body.input_ooi,
+          arguments: texts.get('arguments') ?? '{}',
+          organization: body.organization,
+          runnableHash: body.runnable_hash,
+          environment: body.environment ? (texts.get('environment') ?? null) : null,
+        })
+        return json(c, CREATED, 201)
+      },
+    }),
+    route({
+      method: 'get',
+      pattern: '/bytes/boefje_meta/{boefje_meta_id}',
+      summary: 'The metadata of one job',
+      access: 'bearer',
+      path: z.object({ boefje_meta_id: uuid }),
+      answers: { 200: { description: 'The job', schema: schemas.boefjeMeta }, 404: absent },
+      handle: async ({ c, path }) => {
+        const found = await meta.findBoefjeMeta(path.boefje_meta_id)
+        if (!found) throw detail(404, 'Boefje meta not found')
+        return json(c, boefjeMetaText(found))
+      },
+    }),
+    route({
+      method: 'get',
+      pattern: '/bytes/boefje_meta',
+      summary: 'Jobs of an organization, the latest first',
+      access: 'bearer',
+      query: schemas.boefjeMetaQuery,
+      answers: { 200: { description: 'Jobs', schema: z.array(schemas.boefjeMeta) } },
+      handle: async ({ c, query }) => {
+        const { input_ooi } = query
+        const filter = {
+          organization: query.organization,
+          boefjeId: query.boefje_id,
+          inputOoi: input_ooi === '*' ? undefined : (input_ooi ?? null),
+          descending: query.descending,
+        }
+        const found = await meta.listBoefjeMeta(filter, query)
+        return json(c, arrayText(found.map(boefjeMetaText)))
+      },
+    }),
+    route({
+      method: 'post',
+      pattern: '/bytes/normalizer_meta',
+      summary: 'Store the metadata of a job that consumed a raw file',
+      access: 'bearer',
+      body: schemas.normalizerMeta,
+      answers: { 201: stored, 400: integrity },
+      handle: async ({ c, body }) => {
+        await meta.insertNormalizerMeta({
+          id: body.id,
+          startedAt: body.started_at,
+          endedAt: body.ended_at,
+          normalizer: body.normalizer,
+          rawFileId: body.raw_data.id,
+        })
+        return json(c, CREATED, 201)
+      },
+    }),
+    route({
+      method: 'get',
+      pattern: '/bytes/normalizer_meta/{normalizer_meta_id}',
+      summary: 'The metadata of one consuming job',
+      access: 'bearer',
+      path: z.object({ normalizer_meta_id: uuid }),
+      answers: { 200: { description: 'The job', schema: schemas.normalizerMeta }, 404: absent },
+      handle: async ({ c, path }) => {
+        const found = await meta.findNormalizerMeta(path.normalizer_meta_id)
+        if (!found) throw detail(404, 'Normalizer meta not found')
+        return json(c, normalizerMetaText(found))
+      },
+    }),
+    route({
+      method: 'get',
+      pattern: '/bytes/normalizer_meta',
+      summary: 'Consuming jobs of an organization, the latest first',
+      access: 'bearer',
+      query: schemas.normalizerMetaQuery,
+      answers: { 200: { description: 'Jobs', schema: z.array(schemas.normalizerMeta) } },
+      handle: async ({ c, query }) => {
+        const filter = {
+          organization: query.organization,
+          normalizerId: query.normalizer_id,
+          rawId: query.raw_id,
+          descending: query.descending,
+        }
+        const found = await meta.listNormalizerMeta(filter, query)
+        return json(c, arrayText(found.map(normalizerMetaText)))
+      },
+    }),
+  ]
+}

@@ -1,0 +1,97 @@
+import { BytesError } from '../../domain/errors.js'
+import type { MetaRepository } from '../../domain/meta-repository.js'
+import type { EventManager, RawRepository } from '../../domain/ports.js'
+import type { Metrics } from '../metrics.js'
+import { type Route, route } from '../route.js'
+import { type HealthResult, health } from '../schemas.js'
+
+export interface ServicePorts {
+  readonly version: string
+  readonly meta: Pick<MetaRepository, 'check'>
+  readonly raw: Pick<RawRepository, 'check'>
+  /** Undefined when no broker is configured. */
+  readonly events: Pick<EventManager, 'connected'> | undefined
+  readonly metrics: Metrics
+}
+
+/** Resources for operators: health and metrics. */
+export function serviceRoutes(ports: ServicePorts): Route[] {
+  return [
+    route({
+      method: 'get',
+      pattern: '/',
+      summary: 'Redirects to the health',
+      access: 'open',
+      answers: { 307: { description: 'See /health' } },
+      handle: ({ c }) => c.redirect('/health', 307),
+    }),
+    route({
+      method: 'get',
+      pattern: '/health',
+      summary: 'Whether uploads can be accepted, with a result for each part',
+      access: 'open',
+      answers: {
+        200: { description: 'They can', schema: health },
+        503: { description: 'They cannot', schema: health },
+      },
+      handle: async ({ c }) => {
+        const result = await checkHealth(ports)
+        return c.json(result, result.healthy ? 200 : 503)
+      },
+    }),
+    route({
+      method: 'get',
+      pattern: '/health/live',
+      summary: 'That the process answers; says nothing of the database',
+      access: 'open',
+      answers: { 200: { description: 'It does', schema: health } },
+      handle: ({ c }) => c.json(result('bytes', true, null, [], ports.version)),
+    }),
+    route({
+      method: 'get',
+      pattern: '/metrics',
+      summary: 'Metrics in the Prometheus text format',
+      access: 'bearer or basic',
+      answers: { 200: { description: 'Metrics', mediaType: 'text/plain' } },
+      handle: async ({ c }) => {
+        const page = await ports.metrics.page()
+        return c.body(page, 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' })
+      },
+    }),
+  ]
+}
+
+function result(
+  service: string,
+  healthy: boolean,
+  additional: unknown,
+  results: readonly HealthResult[] = [],
+  version: string | null = null,
+): HealthResult {
+  return { service, healthy, version, additional, results }
+}
+
+async function checkHealth(ports: ServicePorts): Promise<HealthResult> {
+  const [database, storage] = await Promise.all([
+    probe('postgres', () => ports.meta.check()),
+    probe('data_directory', () => ports.raw.check()),
+  ])
+  const results = [database, storage]
+  const healthy = database.healthy && storage.healthy
+  if (ports.events) {
+    const { connected } = ports.events
+    // Uploads go on without the broker; only the events come later.
+    const state = connected ? null : 'degraded: no connection; events wait in the outbox'
+    results.push(result('rabbitmq', connected, state))
+  }
+  return result('bytes', healthy, null, results, ports.version)
+}
+
+async function probe(service: string, check: () => Promise<unknown>): Promise<HealthResult> {
+  try {
+    return result(service, true, (await check()) ?? null)
+  } catch (error) {
+    // Other errors may quote addresses or paths.
+    return result(service, false, error instanceof BytesError ? error.message : 'check failed')
+  }
+}

@@ -1,0 +1,73 @@
+import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible'
+import { type Auth, unauthorized } from '../auth.js'
+import { readBody } from '../body.js'
+import { detail, malformed } from '../problems.js'
+import { type AppContext, json, type Route, route } from '../route.js'
+import * as schemas from '../schemas.js'
+import { validate } from '../validate.js'
+
+/** Longest form in bytes. */
+const MAX_FORM = 64 * 1024
+const WINDOW_SECONDS = 60
+
+/**
+ * The log-in: OAuth2's password grant (RFC 6749, section 4.3).
+ * @param rateLimit tries that one client address has in a minute
+ */
+export function tokenRoute(auth: Auth, rateLimit: number): Route {
+  const limiter = new RateLimiterMemory({ points: rateLimit, duration: WINDOW_SECONDS })
+  return route({
+    method: 'post',
+    pattern: '/token',
+    summary: 'Log in: an access token for the username and password',
+    access: 'open',
+    form: schemas.credentials,
+    answers: {
+      200: { description: 'A bearer token', schema: schemas.accessToken },
+      401: { description: 'Wrong credentials', schema: schemas.failure },
+      429: { description: 'Too many tries', schema: schemas.failure },
+    },
+    handle: async ({ c }) => {
+      await limit(limiter, c.env.incoming.socket.remoteAddress ?? 'unknown')
+      const form = validate(schemas.credentials, await readForm(c), 'body')
+      if (!auth.accepts(form.username, form.password)) {
+        throw unauthorized('Incorrect username or password')
+      }
+      const { token, expiresAt } = await auth.issue()
+      const answer = {
+        access_token: token,
+        token_type: 'bearer',
+        expires_at: new Date(expiresAt).toISOString().replace('Z', '000+00:00'),
+      }
+      return json(c, JSON.stringify(answer), 200, { 'cache-control': 'no-store' })
+    },
+  })
+}
+
+async function limit(limiter: RateLimiterMemory, client: string): Promise<void> {
+  try {
+    await limiter.consume(client)
+  } catch (error) {
+    if (!(error instanceof RateLimiterRes)) throw error
+    const seconds = Math.max(1, Math.ceil(error.msBeforeNext / 1000))
+    throw detail(429, `Too many log-ins: try again in ${seconds} seconds`, {
+      'retry-after': String(seconds),
+    })
+  }
+}
+
+/** Fields of a form; of a repeated one the last counts. Any other type of body has no fields. */
+async function readForm(c: AppContext): Promise<Record<string, string>> {
+  const body = await readBody(c.env.incoming, MAX_FORM)
+  const contentType = c.req.header('content-type') ?? ''
+  if (/^application\/x-www-form-urlencoded\b/i.test(contentType)) {
+    return Object.fromEntries(new URLSearchParams(body.toString('utf8')))
+  }
+  if (!/^multipart\/form-data\b/i.test(contentType)) return {}
+  const headers = { 'content-type': contentType }
+  const form = await new Response(new Uint8Array(body), { headers }).formData().catch(() => {
+    throw malformed([{ loc: ['body'], msg: 'Not a valid multipart form', type: 'multipart' }])
+  })
+  const texts = [...form].filter((entry): entry is [string, string] => typeof entry[1] === 'string')
+  return Object.fromEntries(texts)
+}

@@ -1,0 +1,185 @@
+/** The wire types: they validate requests, and the OpenAPI document is made from them. */
+import { z } from 'zod'
+import { LIMITS } from '../domain/models.js'
+import {
+  column,
+  flag,
+  instant,
+  jsonObject,
+  many,
+  organization,
+  rows,
+  search,
+  stringMap,
+  uuid,
+} from './fields.js'
+
+const text = z.string()
+const optionalText = text.nullish().default(null)
+
+export const boefjeMeta = z
+  .object({
+    id: uuid,
+    started_at: instant,
+    ended_at: instant,
+    boefje: z.object({
+      id: column(LIMITS.boefjeId),
+      version: column(LIMITS.boefjeVersion).nullish().default(null),
+    }),
+    input_ooi: column(LIMITS.inputOoi).nullish().default(null),
+    arguments: jsonObject,
+    organization: organization(LIMITS.organization),
+    runnable_hash: column(LIMITS.runnableHash).nullish().default(null),
+    environment: stringMap,
+  })
+  .meta({ id: 'BoefjeMeta', description: 'The job that produced files' })
+
+const mimeType = z.object({ value: text })
+
+/** Of a raw file inside a normalizer meta only the id counts; the rest must have the right form. */
+export const rawData = z
+  .object({
+    id: uuid,
+    boefje_meta: z.object({
+      id: uuid,
+      started_at: instant,
+      ended_at: instant,
+      boefje: z.object({ id: text, version: optionalText }),
+      input_ooi: optionalText,
+      arguments: jsonObject,
+      organization: text,
+      runnable_hash: optionalText,
+      environment: stringMap,
+    }),
+    mime_types: z.array(mimeType).default([]),
+    secure_hash: optionalText,
+    signing_provider_url: optionalText,
+    hash_retrieval_link: optionalText,
+  })
+  .meta({ id: 'RawDataMeta', description: 'One raw file' })
+
+export const normalizerMeta = z
+  .object({
+    id: uuid,
+    started_at: instant,
+    ended_at: instant,
+    raw_data: rawData,
+    normalizer: z.object({
+      id: column(LIMITS.normalizerId),
+      version: column(LIMITS.normalizerVersion).nullish().default(null),
+    }),
+  })
+  .meta({ id: 'NormalizerMeta', description: 'A job that consumed one raw file' })
+
+const status = z.enum(['COMPLETED', 'FAILED'])
+
+export const rawUpload = z
+  .object({
+    status: status.default('COMPLETED'),
+    files: z
+      .array(
+        z.object({
+          name: text,
+          content: text.meta({ contentEncoding: 'base64' }),
+          tags: z.array(column(LIMITS.mimeType)).default([]),
+        }),
+      )
+      .default([]),
+  })
+  .meta({ id: 'RawUpload', description: 'Files that a job produced' })
+
+export const rawContents = z
+  .object({
+    status,
+    files: z.array(
+      z.object({
+        name: uuid,
+        content: text.meta({ contentEncoding: 'base64' }),
+        tags: z.array(text),
+      }),
+    ),
+  })
+  .meta({ id: 'RawContents', description: 'Raw files with their content' })
+
+const order = { descending: flag.default(true), limit: rows(1), offset: rows(0) }
+
+export const boefjeMetaQuery = z.object({
+  organization: search,
+  boefje_id: search.optional(),
+  input_ooi: search
+    .optional()
+    .meta({ description: 'Left out: jobs without an input. `*`: all jobs.' }),
+  ...order,
+})
+
+export const normalizerMetaQuery = z.object({
+  organization: search,
+  normalizer_id: search.optional(),
+  raw_id: uuid.optional(),
+  ...order,
+})
+
+export const mimeTypesQuery = z.object({
+  organization: many(search),
+  boefje_meta_id: uuid.optional(),
+  normalized: flag.optional(),
+  mime_types: many(search),
+})
+
+export const rawQuery = z.object({
+  ...mimeTypesQuery.shape,
+  raw_ids: many(uuid),
+  limit: rows(1),
+})
+
+export const uploadQuery = z.object({ boefje_meta_id: uuid })
+
+export const credentials = z
+  .object({
+    username: text,
+    password: text,
+    grant_type: z.literal('password').optional(),
+  })
+  .meta({ id: 'Credentials' })
+
+export const accessToken = z
+  .object({ access_token: text, token_type: text, expires_at: instant })
+  .meta({ id: 'AccessToken' })
+
+export const success = z.object({ status: z.literal('success') }).meta({ id: 'Success' })
+
+export const failure = z.object({ detail: text }).meta({ id: 'Failure' })
+
+export const integrityFailure = z
+  .object({ status: z.literal('failed'), message: text })
+  .meta({ id: 'IntegrityFailure' })
+
+export const validationFailure = z
+  .object({
+    value: text.meta({ description: 'What is wrong, as text' }),
+    detail: z
+      .array(z.object({ loc: z.array(z.union([text, z.number()])), msg: text, type: text }))
+      .optional()
+      .meta({ description: 'What is wrong with the form of the request' }),
+  })
+  .meta({ id: 'ValidationFailure' })
+
+export interface HealthResult {
+  readonly service: string
+  readonly healthy: boolean
+  readonly version: string | null
+  readonly additional: unknown
+  readonly results: readonly HealthResult[]
+}
+
+export const health = z
+  .object({
+    service: text,
+    healthy: z.boolean(),
+    version: text.nullable(),
+    additional: z.unknown(),
+    get results(): z.ZodArray<z.ZodUnknown> {
+      return z.array(z.unknown())
+    },
+  })
+  .meta({ id: 'Health' })

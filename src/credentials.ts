@@ -1,0 +1,48 @@
+import { randomBytes } from 'node:crypto'
+import { chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+
+const schema = z.object({
+  username: z.string().min(1),
+  password: z.string().min(1),
+  secret: z.string().min(1),
+})
+
+export type Credentials = z.output<typeof schema>
+
+/**
+ * Credentials for a service that was given none: made at the first start and kept in
+ * `credentials.json` in the data directory, which only its owner can read.
+ * @throws Error when the file is there and cannot be read or understood
+ */
+export async function generatedCredentials(
+  dataDir: string,
+): Promise<Credentials & { path: string }> {
+  const path = join(dataDir, 'credentials.json')
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error
+    return undefined
+  })
+  if (text !== undefined) return { ...parse(text, path), path }
+  const credentials = {
+    username: 'bytes',
+    password: randomBytes(18).toString('base64url'),
+    secret: randomBytes(32).toString('base64url'),
+  }
+  await mkdir(dataDir, { recursive: true })
+  const temporary = `${path}.${process.pid}`
+  await writeFile(temporary, `${JSON.stringify(credentials, null, 2)}\n`, { mode: 0o600 })
+  await chmod(temporary, 0o600)
+  await rename(temporary, path)
+  return { ...credentials, path }
+}
+
+function parse(text: string, path: string): Credentials {
+  try {
+    return schema.parse(JSON.parse(text))
+  } catch {
+    // The cause would quote the secrets.
+    throw new Error(`${path} is damaged: restore it, or delete it to have new credentials made`)
+  }
+}

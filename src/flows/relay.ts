@@ -1,0 +1,103 @@
+import { BytesError } from '../domain/errors.js'
+import type { Outbox } from '../domain/meta-repository.js'
+import type { EventManager, Log } from '../domain/ports.js'
+
+/** Events in one claim. */
+const BATCH = 200
+/** How often it looks for events that another instance has left, in milliseconds. */
+const POLL_MS = 1_000
+/** Longest pause after failures, in milliseconds. */
+const MAX_BACKOFF_MS = 10_000
+
+export interface RelayOptions {
+  readonly outbox: Outbox
+  readonly events: EventManager
+  readonly log: Log
+  /** Counts how publishing ended, for the metrics. */
+  readonly count: (outcome: 'published' | 'failed', events: number) => void
+}
+
+export interface Relay {
+  /** There may be something to publish: look at once. */
+  wake(): void
+  /** Stops the loop; resolves when the batch in hand has ended. */
+  stop(): Promise<void>
+}
+
+/**
+ * Publishes the events of the outbox, for ever. An event leaves the outbox when the broker has
+ * confirmed it; a crash between the two publishes it again, with the same message id.
+ */
+export function startRelay({ outbox, events, log, count }: RelayOptions): Relay {
+  let stopped = false
+  let woken = false
+  let failures = 0
+  let endPause: () => void = () => undefined
+
+  /** Sleeps, until woken or stopped at the latest. */
+  const pause = (ms: number): Promise<void> =>
+    new Promise((resolve) => {
+      const timer = setTimeout(done, ms)
+      function done(): void {
+        clearTimeout(timer)
+        endPause = () => undefined
+        resolve()
+      }
+      endPause = done
+    })
+
+  /** @returns true when there may be more to publish right away */
+  const drain = async (): Promise<boolean> => {
+    const { claimed, published } = await outbox.drain(BATCH, (batch) => events.publish(batch))
+    count('published', published)
+    count('failed', claimed - published)
+    if (published < claimed) {
+      throw new BytesError('broker_unavailable', `${claimed - published} events were not confirmed`)
+    }
+    return claimed === BATCH
+  }
+
+  const failed = (error: unknown): void => {
+    failures++
+    if (failures > 1) return
+    const reason = error instanceof Error ? error.message : String(error)
+    log.warn({ reason }, 'events cannot be published: they wait in the outbox')
+  }
+
+  const run = async (): Promise<void> => {
+    while (!stopped) {
+      woken = false
+      // The event manager tells of its outages itself, and wakes this loop when they end.
+      if (!events.connected) {
+        await pause(POLL_MS)
+        continue
+      }
+      try {
+        const more = await drain()
+        if (failures > 0) log.info({ failures }, 'events are published again')
+        failures = 0
+        if (more || woken || stopped) continue
+        await pause(POLL_MS)
+      } catch (error) {
+        failed(error)
+        if (stopped) return
+        // Full jitter, so that instances do not come back all at once.
+        await pause(Math.random() * Math.min(MAX_BACKOFF_MS, 100 * 2 ** Math.min(failures, 10)))
+      }
+    }
+  }
+
+  const running = run()
+  return {
+    wake: () => {
+      woken = true
+      // After a failure the backoff decides: uploads must not turn it into a busy loop.
+      if (failures === 0) endPause()
+    },
+    stop: async () => {
+      stopped = true
+      endPause()
+      await running
+    },
+  }
+}

@@ -1,0 +1,281 @@
+/** The environment to settings. The only file that reads `process.env`. */
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+
+/** One environment variable. `parse` throws an Error whose message says what is accepted. */
+interface Variable<T> {
+  readonly name: string
+  readonly about: string
+  /** Text that is used when the variable is not set; undefined leaves the setting undefined. */
+  readonly fallback: string | undefined
+  /** The value is never shown, and `<name>_FILE` may name a file that holds it. */
+  readonly secret?: boolean
+  readonly parse: (text: string) => T
+}
+
+const anyText = (text: string): string => text
+
+function integer(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (!/^\d+$/.test(text) || value < min || value > max) {
+      throw new Error(`a whole number from ${min} to ${max}`)
+    }
+    return value
+  }
+}
+
+function permission(needed: number): (text: string) => number {
+  return (text) => {
+    const mode = /^[0-7]{3,4}$/.test(text) ? Number.parseInt(text, 8) : 0
+    if ((mode & needed) !== needed || mode > 0o777) {
+      throw new Error(
+        `three octal digits that let the owner in, such as ${needed === 0o700 ? 740 : 640}`,
+      )
+    }
+    return mode
+  }
+}
+
+function oneOf<T extends string>(...names: readonly T[]): (text: string) => T {
+  return (text) => {
+    const found = names.find((name) => name.toLowerCase() === text.toLowerCase())
+    if (!found) throw new Error(names.join(' or '))
+    return found
+  }
+}
+
+function boolean(text: string): boolean {
+  if (/^(true|1|yes|on)$/i.test(text)) return true
+  if (/^(false|0|no|off)$/i.test(text)) return false
+  throw new Error('true or false')
+}
+
+function uri(...schemes: readonly string[]): (text: string) => string {
+  return (text) => {
+    const url = URL.canParse(text) ? new URL(text) : undefined
+    if (!url || !schemes.includes(url.protocol)) {
+      throw new Error(`a URI that begins with ${schemes.map((s) => `${s}//`).join(' or ')}`)
+    }
+    return text
+  }
+}
+
+/** Longest body in bytes: JSON is decoded to one string, which V8 limits to about 2^29 characters. */
+const MAX_BODY = 500 * 1024 * 1024
+
+const VARIABLES = {
+  username: variable('BYTES_USERNAME', 'name that clients log in with', undefined, anyText),
+  password: secret('BYTES_PASSWORD', 'password that clients log in with', anyText),
+  secret: secret('BYTES_SECRET', 'key that access tokens are signed with (HS256)', anyText),
+  dbUri: secret(
+    'BYTES_DB_URI',
+    'PostgreSQL database; without it an embedded PostgreSQL is started in the data directory',
+    uri('postgresql:', 'postgres:'),
+  ),
+  queueUri: secret(
+    'QUEUE_URI',
+    'RabbitMQ broker; without it events wait in the database',
+    uri('amqp:', 'amqps:'),
+  ),
+  dataDir: variable('BYTES_DATA_DIR', 'directory of the blobs', '/data', (text) => resolve(text)),
+  host: variable('BYTES_HOST', 'address to listen on', '127.0.0.1', anyText),
+  port: variable(
+    'BYTES_PORT',
+    'TCP port to listen on; 0 takes a free one',
+    '8002',
+    integer(0, 65535),
+  ),
+  accessTokenExpireMinutes: variable(
+    'BYTES_ACCESS_TOKEN_EXPIRE_MINUTES',
+    'lifetime of an access token in minutes',
+    '15',
+    integer(1, 5_256_000),
+  ),
+  tokenRateLimit: variable(
+    'BYTES_TOKEN_RATE_LIMIT',
+    'log-ins that one client address may try in a minute',
+    '120',
+    integer(1, 1_000_000),
+  ),
+  folderPermission: variable(
+    'BYTES_FOLDER_PERMISSION',
+    'mode of the folders that are made, octal',
+    '740',
+    permission(0o700),
+  ),
+  filePermission: variable(
+    'BYTES_FILE_PERMISSION',
+    'mode of the files that are made, octal',
+    '640',
+    permission(0o600),
+  ),
+  hashingAlgorithm: variable(
+    'BYTES_HASHING_ALGORITHM',
+    'digest of the secure hash: `sha512` or `sha224`, in any case',
+    'sha512',
+    oneOf('sha512', 'sha224'),
+  ),
+  hashRepository: variable(
+    'BYTES_EXT_HASH_REPOSITORY',
+    'hash repository: `IN_MEMORY`',
+    'IN_MEMORY',
+    oneOf('IN_MEMORY'),
+  ),
+  encryptionMiddleware: variable(
+    'BYTES_ENCRYPTION_MIDDLEWARE',
+    'file middleware for new blobs: `IDENTITY`',
+    'IDENTITY',
+    oneOf('IDENTITY'),
+  ),
+  maxBodyBytes: variable(
+    'BYTES_MAX_BODY_BYTES',
+    'longest request body in bytes; a longer one is answered 413',
+    String(256 * 1024 * 1024),
+    integer(1024, MAX_BODY),
+  ),
+  metricsTtlSeconds: variable(
+    'BYTES_METRICS_TTL_SECONDS',
+    'how long counts for the metrics are used again, in seconds; 0 counts each time',
+    '0',
+    integer(0, 86_400),
+  ),
+  dbPoolSize: variable(
+    'BYTES_DB_CONNECTION_POOL_SIZE',
+    'most database connections at a time',
+    '16',
+    integer(2, 1000),
+  ),
+  dbConnectTimeoutSeconds: variable(
+    'BYTES_DB_CONNECT_TIMEOUT_SECONDS',
+    'how long the start waits for a database that does not answer, in seconds',
+    '60',
+    integer(0, 86_400),
+  ),
+  migrateOnStart: variable(
+    'BYTES_MIGRATE_ON_START',
+    'apply missing migrations at start',
+    'true',
+    boolean,
+  ),
+  shutdownTimeoutSeconds: variable(
+    'BYTES_SHUTDOWN_TIMEOUT_SECONDS',
+    'how long requests in flight may go on after SIGTERM, in seconds',
+    '30',
+    integer(0, 86_400),
+  ),
+  loggingFormat: variable(
+    'BYTES_LOGGING_FORMAT',
+    '`json` or `text`; by default text on a terminal',
+    undefined,
+    oneOf('json', 'text'),
+  ),
+  loggingLevel: variable(
+    'BYTES_LOGGING_LEVEL',
+    'least level that is logged: `debug`, `info`, `warn` or `error`',
+    'info',
+    oneOf('debug', 'info', 'warn', 'error'),
+  ),
+} as const
+
+function variable<T, F extends string | undefined>(
+  name: string,
+  about: string,
+  fallback: F,
+  parse: (text: string) => T,
+): Variable<T> & { readonly fallback: F } {
+  return { name, about, fallback, parse }
+}
+
+function secret<T>(
+  name: string,
+  about: string,
+  parse: (text: string) => T,
+): Variable<T> & { readonly fallback: undefined } {
+  return { name, about, fallback: undefined, secret: true, parse }
+}
+
+type Values = {
+  readonly [K in keyof typeof VARIABLES]: (typeof VARIABLES)[K] extends {
+    readonly fallback: string
+    readonly parse: (text: string) => infer T
+  }
+    ? T
+    : (typeof VARIABLES)[K] extends { readonly parse: (text: string) => infer T }
+      ? T | undefined
+      : never
+}
+
+/** All settings. Without `dbUri`, username, password and secret may be undefined: they are generated. */
+export type Settings = Values
+
+/** Everything that is wrong with the environment, in one message. No secret's value is in it. */
+export class SettingsError extends Error {
+  readonly problems: readonly string[]
+
+  constructor(problems: readonly string[]) {
+    super(`The settings cannot be used:\n${problems.map((p) => `  - ${p}`).join('\n')}`)
+    this.name = 'SettingsError'
+    this.problems = problems
+  }
+}
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+/**
+ * Reads and checks all variables. An empty variable counts as one that is not set.
+ * @throws SettingsError that lists every problem
+ */
+export function readSettings(env: Environment = process.env): Settings {
+  const problems: string[] = []
+  const values: Record<string, unknown> = {}
+  for (const [key, spec] of Object.entries(VARIABLES) as [string, Variable<unknown>][]) {
+    const text = textOf(spec, env, problems) ?? spec.fallback
+    if (text === undefined) continue
+    try {
+      values[key] = spec.parse(text)
+    } catch (error) {
+      const found = spec.secret ? 'its value (not shown)' : JSON.stringify(text)
+      problems.push(
+        `${spec.name}: ${found} is not accepted; give ${error instanceof Error ? error.message : ''}`,
+      )
+    }
+  }
+  if (values.dbUri !== undefined) {
+    for (const key of ['username', 'password', 'secret'] as const) {
+      const { name } = VARIABLES[key]
+      const unset = values[key] === undefined && !problems.some((p) => p.startsWith(name))
+      if (unset) problems.push(`${name}: not set; give ${VARIABLES[key].about}`)
+    }
+  }
+  if (problems.length > 0) throw new SettingsError(problems)
+  return values as Values
+}
+
+function textOf(spec: Variable<unknown>, env: Environment, problems: string[]): string | undefined {
+  const direct = env[spec.name] || undefined
+  const file = spec.secret ? env[`${spec.name}_FILE`] || undefined : undefined
+  if (file === undefined) return direct
+  if (direct !== undefined) {
+    problems.push(`${spec.name}: ${spec.name}_FILE is set as well; set one of the two`)
+    return undefined
+  }
+  try {
+    const text = readFileSync(file, 'utf8').replace(/\r?\n$/, '')
+    if (text !== '') return text
+    problems.push(`${spec.name}_FILE: ${JSON.stringify(file)} is empty`)
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : 'unknown error'
+    problems.push(`${spec.name}_FILE: ${JSON.stringify(file)} cannot be read (${code})`)
+  }
+  return undefined
+}
+
+/** The variables as a Markdown table, for the README. */
+export function settingsTable(): string {
+  const rows = (Object.values(VARIABLES) as Variable<unknown>[]).map((spec) => {
+    const fallback = spec.fallback === undefined ? '' : `\`${spec.fallback}\``
+    return `| \`${spec.name}\`${spec.secret ? ' \\*' : ''} | ${fallback} | ${spec.about} |`
+  })
+  return ['| variable | default | meaning |', '|---|---|---|', ...rows].join('\n')
+}
