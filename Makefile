@@ -1,0 +1,54 @@
+# `make run` and `make test` need Node >= 20 and npm, nothing else.
+SHELL := /bin/sh
+BYTES_DATA_DIR ?= ./data
+export BYTES_DATA_DIR
+ENV_FILE := $(if $(wildcard .env),--env-file=.env)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test utest itest check done build bench migrations migrate sql
+
+help: ## Show the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+
+run: build ## Install, build and serve on http://127.0.0.1:8002
+	@exec node $(ENV_FILE) dist/main.js
+
+test: tools ## Run all tests, on a throwaway Postgres and RabbitMQ
+	@npx --no-install vitest run $(VITEST_FLAGS)
+
+utest: node_modules/.installed ## Run the unit tests, which need no services
+	@BYTES_TEST_ONLY=unit npx --no-install vitest run test/unit test/architecture.test.ts
+
+itest: tools ## Run the tests that need services
+	@npx --no-install vitest run test/integration test/faults test/acceptance
+
+check: node_modules/.installed ## Check types, format, lint and that the migrations fit the schema
+	@npm run --silent typecheck
+	@npx --no-install biome ci .
+	@sh scripts/check-migrations.sh
+
+done: check test ## Everything that must pass before a change is done
+
+build: node_modules/.installed
+	@npm run --silent build
+
+bench: build tools ## Measure the service beside a bare server on this machine
+	@node bench/run.mjs
+
+migrations: build ## Write the migration for a changed schema: make migrations m='what changes'
+	@test -n "$(m)" || { echo "usage: make migrations m='what changes'"; exit 2; }
+	@npx --no-install drizzle-kit generate --name "$$(printf %s "$(m)" | tr -cs 'A-Za-z0-9' '_')"
+
+migrate: build ## Apply missing migrations to the database of BYTES_DB_URI
+	@node $(ENV_FILE) dist/main.js migrate
+
+sql: build ## Print the SQL of migrations: make sql [rev1=0] [rev2=1]
+	@node dist/main.js sql $(if $(rev1),--from $(rev1)) $(if $(rev2),--to $(rev2))
+
+.PHONY: tools
+tools: node_modules/.installed
+	@bash scripts/install-test-tools.sh
+
+node_modules/.installed: package-lock.json
+	@npm ci --no-audit --no-fund --loglevel=error
+	@touch $@

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Makes sure that the tools of the tests that npm cannot install are there: the files of a RabbitMQ
+# server, which the tests start for themselves, and promtool. No service is started. Says nothing
+# when there is nothing to do.
+set -eu
+
+has_rabbitmq() {
+  local script
+  for script in /usr/lib/rabbitmq/bin/rabbitmq-server \
+    /usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server \
+    /opt/homebrew/opt/rabbitmq/sbin/rabbitmq-server \
+    /usr/local/opt/rabbitmq/sbin/rabbitmq-server; do
+    if [ -e "$script" ]; then return 0; fi
+  done
+  return 1
+}
+
+has_promtool() {
+  command -v promtool >/dev/null 2>&1
+}
+
+if has_rabbitmq && has_promtool; then exit 0; fi
+
+root=()
+can_install=yes
+if ! command -v apt-get >/dev/null 2>&1; then
+  can_install=no
+elif [ "$(id -u)" -ne 0 ]; then
+  root=(sudo -n)
+  sudo -n true 2>/dev/null || can_install=no
+fi
+
+# Asked by Debian's packages before they start a service: 101 means no.
+policy=/usr/sbin/policy-rc.d
+own_policy=no
+
+remove_policy() {
+  if [ "$own_policy" = yes ]; then
+    "${root[@]}" rm -f "$policy"
+    own_policy=no
+  fi
+}
+
+forbid_services() {
+  if [ -e "$policy" ]; then return 0; fi
+  own_policy=yes
+  printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee "$policy" >/dev/null
+  "${root[@]}" chmod 755 "$policy"
+}
+
+install_package() {
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -q --no-install-recommends "$1"
+}
+
+if [ "$can_install" = yes ]; then
+  trap remove_policy EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  forbid_services
+  # Old lists may do as well.
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q || true
+  has_rabbitmq || install_package rabbitmq-server || true
+  has_promtool || install_package prometheus || true
+fi
+
+if ! has_promtool; then
+  echo 'warning: promtool is missing, so the metrics are not checked with it. It is part of the' >&2
+  echo '  Debian package prometheus, and of https://prometheus.io/download/.' >&2
+fi
+
+if ! has_rabbitmq; then
+  cat >&2 <<'END'
+error: the tests need the files of a RabbitMQ server, 3.10 or later; it need not be running.
+  Debian, Ubuntu:  sudo apt-get install --no-install-recommends rabbitmq-server
+                   (then, if you do not want the service: sudo systemctl disable --now rabbitmq-server)
+  macOS:           brew install rabbitmq
+END
+  exit 1
+fi
