@@ -64,11 +64,12 @@ async function composeDatabase(
   settings: Settings,
   log: Log,
   releases: Release[],
+  signal?: AbortSignal,
 ): Promise<Database> {
   const uri = settings.dbUri ?? (await composeEmbedded(settings, log, releases))
   const database = openDatabase(uri, settings.dbPoolSize, log)
   releases.push(() => database.close())
-  await waitForDatabase(database.pool, settings.dbConnectTimeoutSeconds * 1000, log)
+  await waitForDatabase(database.pool, settings.dbConnectTimeoutSeconds * 1000, log, signal)
   if (settings.migrateOnStart) await applyMigrations(uri)
   return database
 }
@@ -89,15 +90,18 @@ export async function migrateOnly(settings: Settings, log: Log): Promise<void> {
   })
 }
 
-/** Starts the service; resolves when it accepts requests. */
-export function startService(settings: Settings, log: Log): Promise<Service> {
+/**
+ * Starts the service; resolves when it accepts requests.
+ * @param signal ends a start that waits for its database
+ */
+export function startService(settings: Settings, log: Log, signal?: AbortSignal): Promise<Service> {
   return releasing(async (releases) => {
     const { username, password, secret } = settings
     const given = username && password && secret ? { username, password, secret } : undefined
     const generated = given ? undefined : await generatedCredentials(settings.dataDir)
     const credentials = { ...generated, ...settings }
 
-    const database = await composeDatabase(settings, log, releases)
+    const database = await composeDatabase(settings, log, releases, signal)
     const meta = createMetaRepository(database)
     const raw = await openDiskRepository({
       dataDir: settings.dataDir,
@@ -143,7 +147,7 @@ export function startService(settings: Settings, log: Log): Promise<Service> {
       algorithm: settings.hashingAlgorithm,
       wakeRelay: () => relay?.wake(),
     }
-    const retrievePorts = { meta, raw, log, countBlobError: metrics.countBlobError }
+    const retrievePorts = { meta, raw, countBlobError: metrics.countBlobError }
     const api = [
       ...serviceRoutes({ version: VERSION, meta, raw, events, metrics }),
       tokenRoute(auth, settings.tokenRateLimit),

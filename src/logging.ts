@@ -1,9 +1,5 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { type DestinationStream, type Logger, pino } from 'pino'
 import pretty from 'pino-pretty'
-
-/** What every log line of a request carries. */
-export const requestContext = new AsyncLocalStorage<{ readonly requestId: string }>()
 
 export interface LoggingOptions {
   readonly format: 'json' | 'text'
@@ -33,7 +29,6 @@ export function createLogger({ format, level, destination }: LoggingOptions): Lo
     base: null,
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: (label: string) => ({ level: label }) },
-    mixin: () => requestContext.getStore() ?? {},
     serializers: { err: describeError },
   }
   if (format === 'json') return destination ? pino(options, destination) : pino(options)

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { Hono } from 'hono'
+import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Log } from '../domain/ports.js'
-import { requestContext } from '../logging.js'
 import { type DispatchOptions, dispatch } from './dispatch.js'
 import { toHttpProblem } from './error-table.js'
 import type { App, AppContext, Route } from './route.js'
@@ -32,19 +32,19 @@ export function createApp({ routes, log, observe, ...options }: AppOptions): Hon
     const requestId = given && CLIENT_REQUEST_ID.test(given) ? given : randomUUID()
     c.set('requestId', requestId)
     c.set('route', 'other')
+    c.header('x-request-id', requestId)
+    c.header('x-content-type-options', 'nosniff')
     const started = performance.now()
-    await requestContext.run({ requestId }, async () => {
-      await next()
-      c.header('x-request-id', requestId)
-      c.header('x-content-type-options', 'nosniff')
-      const seconds = (performance.now() - started) / 1000
-      const method = c.req.method
-      const { status } = c.res
-      observe({ route: c.get('route'), method, status, seconds })
-      const line = { method, path: c.req.path, status, ms: Math.round(seconds * 1e5) / 100 }
-      if (QUIET.has(line.path)) log.debug(line, 'request')
-      else log.info(line, 'request')
-    })
+    await next()
+    const { method, path } = c.req
+    // Hono drops the body of a HEAD without a word: a file would stay open behind it.
+    if (method === 'HEAD') await c.res.body?.cancel()
+    const seconds = (performance.now() - started) / 1000
+    const { status } = c.res
+    observe({ route: c.get('route'), method, status, seconds })
+    const line = { requestId, method, path, status, ms: Math.round(seconds * 1e5) / 100 }
+    if (QUIET.has(path)) log.debug(line, 'request')
+    else log.info(line, 'request')
   })
   app.onError((error, c) => answerError(error, c, log))
   dispatch(app, routes, options)
@@ -52,17 +52,20 @@ export function createApp({ routes, log, observe, ...options }: AppOptions): Hon
 }
 
 function answerError(error: unknown, c: AppContext, log: Log): Response {
+  const requestId = c.get('requestId')
   const problem = toHttpProblem(error)
   if (!problem || problem.status >= 500) {
-    log.error({ err: error }, problem ? 'a request failed' : 'a request failed unexpectedly')
+    const message = problem ? 'a request failed' : 'a request failed unexpectedly'
+    log.error({ requestId, err: error }, message)
   }
-  if (!problem) {
-    const text = `Internal error: quote request id ${c.get('requestId')} to the operator`
-    return c.json({ detail: text }, 500)
+  const { status, body, headers } = problem ?? {
+    status: 500,
+    body: { detail: `Internal error: quote request id ${requestId} to the operator` },
+    headers: {},
   }
-  // Any of the statuses of the error table.
-  return new Response(JSON.stringify(problem.body), {
-    status: problem.status,
-    headers: { 'content-type': 'application/json', ...problem.headers },
+  // Any of the statuses of the error table: all of them have a body.
+  return c.body(JSON.stringify(body), status as ContentfulStatusCode, {
+    'content-type': 'application/json',
+    ...headers,
   })
 }

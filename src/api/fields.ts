@@ -32,8 +32,8 @@ export const instant = check({ type: 'string', format: 'date-time' }, (value, ct
   const parsed = parseInstant(value)
   if (parsed.ok) return parsed.instant
   return parsed.kind === 'shape'
-    ? shape(ctx, value, 'datetime', `Input should be a valid datetime: ${parsed.reason}`)
-    : range(ctx, value, parsed.reason)
+    ? shape(ctx, value, 'datetime', `Input ${parsed.reason}`)
+    : range(ctx, value, `Input ${parsed.reason}`)
 })
 
 /** Text for a column of so many characters; Postgres stores no NUL. */
@@ -108,8 +108,8 @@ export function rows(fallback: number) {
       // More rows than a safe integer counts is all of them.
       if (parsed.ok) return Number(parsed.value < MAX_ROWS ? parsed.value : MAX_ROWS)
       return parsed.kind === 'shape'
-        ? shape(ctx, value, 'integer', `Input should be a valid integer: ${parsed.reason}`)
-        : range(ctx, value, parsed.reason)
+        ? shape(ctx, value, 'integer', `Input ${parsed.reason}`)
+        : range(ctx, value, `Input ${parsed.reason}`)
     })
     .default(fallback)
     .meta({ type: 'integer', minimum: 0, default: fallback })

@@ -12,11 +12,19 @@ export async function serve(): Promise<number> {
   const log = createLogger({ format, level: settings.loggingLevel })
 
   // From here on, so that a signal during the start does not leave the embedded database behind.
-  const stopRequested = nextSignal()
+  const stopping = new AbortController()
+  const stopRequested = nextSignal().then((signal) => {
+    log.info({ signal }, 'stopping')
+    stopping.abort()
+  })
   let service: Service
   try {
-    service = await startService(settings, log)
+    service = await startService(settings, log, stopping.signal)
   } catch (error) {
+    if (stopping.signal.aborted) {
+      log.info({}, 'stopped')
+      return 0
+    }
     // A code marks what an operator can cure; of anything else the stack is wanted.
     const known = error instanceof Error && 'code' in error
     log.error(known ? { reason: error.message } : { err: error }, 'the service could not start')
@@ -25,8 +33,7 @@ export async function serve(): Promise<number> {
   log.info({ url: service.url }, 'serving')
   if (service.generated) announce(service, settings, format, log)
 
-  const signal = await stopRequested
-  log.info({ signal }, 'stopping')
+  await stopRequested
   await service.stop()
   log.info({}, 'stopped')
   return 0

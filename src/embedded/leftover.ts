@@ -63,7 +63,7 @@ async function isServerOf(cluster: string, pid: number, named: string): Promise<
 
 /**
  * Makes a stale pid file name no process. Postgres refuses to start when the pid has been given to
- * another process of the same user, which in a container happens at every second restart. The file
+ * another process of the same user, as restarts of a container easily bring about. The file
  * has to stay: by its other lines Postgres finds processes that still use the shared memory.
  */
 async function disown(pidFile: string, text: string, account: Account | null): Promise<void> {

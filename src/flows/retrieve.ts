@@ -1,12 +1,11 @@
 import { BytesError } from '../domain/errors.js'
 import type { MetaRepository } from '../domain/meta-repository.js'
 import type { StoredRawFile, Uuid } from '../domain/models.js'
-import type { Log, RawRepository } from '../domain/ports.js'
+import type { RawRepository } from '../domain/ports.js'
 
 export interface RetrievePorts {
   readonly meta: MetaRepository
   readonly raw: RawRepository
-  readonly log: Log
   /** Counts blobs that could not be read, for the metrics. */
   readonly countBlobError: (code: string) => void
 }
@@ -31,10 +30,6 @@ export async function openContent(
   } catch (error) {
     if (!(error instanceof BytesError)) throw error
     ports.countBlobError(error.code)
-    ports.log.error(
-      { rawFileId: rawFile.id, address: blob.address, code: error.code },
-      'the content of a raw file cannot be read',
-    )
     throw new BytesError(error.code, `Raw file ${rawFile.id} cannot be read: ${error.message}`, {
       cause: error,
     })

@@ -33,12 +33,19 @@ export function openDatabase(uri: string, poolSize: number, log: Log): Database 
 /**
  * Waits until the database answers.
  * @param timeoutMs after this many milliseconds it gives up
+ * @param signal ends the waiting
  * @throws BytesError `database_unavailable` in the end, or at once the driver's own error for what
- *   waiting cannot cure, such as a wrong password
+ *   waiting cannot cure, such as a wrong password; the signal's reason when it is aborted
  */
-export async function waitForDatabase(pool: pg.Pool, timeoutMs: number, log: Log): Promise<void> {
+export async function waitForDatabase(
+  pool: pg.Pool,
+  timeoutMs: number,
+  log: Log,
+  signal?: AbortSignal,
+): Promise<void> {
   const deadline = Date.now() + timeoutMs
   for (let attempt = 1; ; attempt++) {
+    signal?.throwIfAborted()
     try {
       await pool.query('SELECT 1')
       return

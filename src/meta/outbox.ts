@@ -24,6 +24,12 @@ export function createOutbox(pool: pg.Pool): Outbox {
       translated(async () => {
         const client = await pool.connect()
         let broken: Error | undefined
+        // While events are published no query is under way that a lost connection could fail:
+        // without a listener it would end the process.
+        const onLost = (error: Error): void => {
+          broken = error
+        }
+        client.on('error', onLost)
         try {
           await client.query('BEGIN')
           const { rows } = await client.query<OutboxRow>(CLAIM, [limit])
@@ -39,6 +45,7 @@ export function createOutbox(pool: pg.Pool): Outbox {
           broken = error instanceof Error ? error : new Error(String(error))
           throw error
         } finally {
+          client.off('error', onLost)
           client.release(broken)
         }
       }),

@@ -1,14 +1,15 @@
 import type pg from 'pg'
 import { BytesError } from '../domain/errors.js'
 import type { MetaRepository, NewRawFile, UploadTarget } from '../domain/meta-repository.js'
-import type { Uuid } from '../domain/models.js'
+import type { BoefjeMeta, Uuid } from '../domain/models.js'
+import { grouped } from './grouped.js'
 import { type BoefjeMetaRow, toBoefjeMeta } from './rows.js'
 import { translated } from './sqlstate.js'
 
 type Uploads = Pick<MetaRepository, 'findUploadTarget' | 'commitUpload'>
 
 /**
- * The job, with those of its raw files that have one of the given sets of MIME types. Raw and
+ * Jobs, with those of their raw files that have one of the given sets of MIME types. Raw and
  * prepared, like the statement below: these two are on the path of every upload.
  */
 const TARGET = {
@@ -21,7 +22,7 @@ const TARGET = {
            r.id AS "rawFileId", encode(r.mime_types_digest, 'hex') AS "mimeTypesDigest"
     FROM boefje_meta j
     LEFT JOIN raw_file r ON r.boefje_meta_id = j.id AND r.mime_types_digest = ANY($2::bytea[])
-    WHERE j.id = $1`,
+    WHERE j.id = ANY($1::uuid[])`,
 }
 
 /**
@@ -59,7 +60,7 @@ const COMMIT = {
       INSERT INTO raw_file (id, boefje_meta_id, organization, mime_types, mime_types_digest,
                             secure_hash, hash_retrieval_link, blob_id)
       SELECT i.id, i.boefje_meta_id, i.organization,
-             ARRAY(SELECT json_array_elements_text(i.mime_types::json))::varchar(64)[],
+             ARRAY(SELECT json_array_elements_text(i.mime_types::json))::varchar[],
              i.mime_types_digest, i.secure_hash, i.link, s.id
       FROM input i
       JOIN stored s ON s.organization = i.organization AND s.content_digest = i.content_digest
@@ -79,31 +80,34 @@ const COMMIT = {
 const ATTEMPTS = 5
 const DELETED = 'Boefje meta not found: it was deleted during the upload'
 
+/** Statements of concurrent uploads become one: it costs Postgres little more than a single one. */
+const GROUPS = { concurrency: 2, size: 100 }
+
 /** The part of the meta repository that uploads go through. */
 export function createUploads(pool: pg.Pool): Uploads {
-  const findUploadTarget = async (
-    boefjeMetaId: Uuid,
-    mimeTypesDigests: readonly Buffer[],
-  ): Promise<UploadTarget | undefined> => {
+  const findTargets = async (wanted: readonly Wanted[]): Promise<(UploadTarget | undefined)[]> => {
+    const jobIds = [...new Set(wanted.map(({ boefjeMetaId }) => boefjeMetaId))]
+    const digests = wanted.flatMap(({ mimeTypesDigests }) => mimeTypesDigests)
     const { rows } = await translated(() =>
-      pool.query<BoefjeMetaRow & { rawFileId: string | null; mimeTypesDigest: string }>({
-        ...TARGET,
-        values: [boefjeMetaId, mimeTypesDigests],
-      }),
+      pool.query<TargetRow>({ ...TARGET, values: [jobIds, digests] }),
     )
-    const [job] = rows
-    if (!job) return undefined
-    const existing = new Map<string, Uuid>()
-    for (const row of rows) if (row.rawFileId) existing.set(row.mimeTypesDigest, row.rawFileId)
-    return { boefjeMeta: toBoefjeMeta(job), existing }
+    const targets = new Map<Uuid, { boefjeMeta: BoefjeMeta; existing: Map<string, Uuid> }>()
+    for (const row of rows) {
+      const target = targets.get(row.id) ?? { boefjeMeta: toBoefjeMeta(row), existing: new Map() }
+      if (row.rawFileId) target.existing.set(row.mimeTypesDigest, row.rawFileId)
+      targets.set(row.id, target)
+    }
+    return wanted.map(({ boefjeMetaId }) => targets.get(boefjeMetaId))
   }
 
-  const commit = async (files: readonly NewRawFile[]): Promise<Set<Uuid>> => {
-    const values = columnsOf(files)
+  /** @returns which of the files of each upload were inserted */
+  const commit = async (uploads: readonly (readonly NewRawFile[])[]): Promise<Set<Uuid>[]> => {
+    const values = columnsOf(uploads.flat())
     for (let attempt = 1; ; attempt++) {
       try {
         const result = await translated(() => pool.query<{ id: string }>({ ...COMMIT, values }))
-        return new Set(result.rows.map((row) => row.id))
+        const inserted = new Set(result.rows.map((row) => row.id))
+        return uploads.map(() => inserted)
       } catch (error) {
         const code = error instanceof BytesError ? error.code : undefined
         if (code === 'already_exists') {
@@ -114,10 +118,15 @@ export function createUploads(pool: pg.Pool): Uploads {
     }
   }
 
+  const findTarget = grouped(GROUPS, findTargets)
+  const commitGrouped = grouped(GROUPS, commit)
+  const findUploadTarget = (boefjeMetaId: Uuid, mimeTypesDigests: readonly Buffer[]) =>
+    findTarget({ boefjeMetaId, mimeTypesDigests })
+
   return {
     findUploadTarget,
     commitUpload: async (files) => {
-      const inserted = await commit(files)
+      const inserted = await commitGrouped(files)
       // A file that was not inserted lost a race: the winner's row is visible by now.
       const winner = async (file: NewRawFile): Promise<Uuid> => {
         const target = await findUploadTarget(file.boefjeMetaId, [file.mimeTypesDigest])
@@ -128,6 +137,16 @@ export function createUploads(pool: pg.Pool): Uploads {
       return Promise.all(files.map((file) => (inserted.has(file.id) ? file.id : winner(file))))
     },
   }
+}
+
+interface Wanted {
+  readonly boefjeMetaId: Uuid
+  readonly mimeTypesDigests: readonly Buffer[]
+}
+
+interface TargetRow extends BoefjeMetaRow {
+  readonly rawFileId: string | null
+  readonly mimeTypesDigest: string
 }
 
 /** One array per column of `input`. */

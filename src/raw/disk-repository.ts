@@ -88,7 +88,8 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
         )
         return { organization, middleware: middleware.name, ...written }
       } catch (error) {
-        await rm(path, { force: true })
+        // What put failed with says more than that the rest cannot be removed either.
+        await rm(path, { force: true }).catch(() => undefined)
         throw error
       }
     },
