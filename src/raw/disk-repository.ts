@@ -22,7 +22,7 @@ export interface DiskRepositoryOptions {
 
 /** A temporary file that nobody has written to for so long belongs to a process that is dead. */
 const ABANDONED_MS = 60 * 60 * 1000
-/** Pieces in which stored bytes are read. */
+/** Pieces in which stored bytes are read; a file of one piece takes no stream. */
 const READ_SIZE = 256 * 1024
 
 /**
@@ -38,6 +38,19 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
   const createTemporary = (path: string) =>
     folders.within(temporary, () => open(path, 'wx', filePermission))
 
+  /** Whether the umask takes something from the mode that is given to `open`. */
+  let masked = true
+  const umaskApplies = async (): Promise<boolean> => {
+    const path = join(temporary, randomUUID())
+    const handle = await createTemporary(path)
+    try {
+      return ((await handle.stat()).mode & 0o777) !== filePermission
+    } finally {
+      await handle.close()
+      await rm(path, { force: true })
+    }
+  }
+
   const writeTemporary = async (path: string, content: ByteSource, digest: () => string) => {
     const hash = middleware.transparent ? undefined : createHash('sha512')
     let size = 0
@@ -51,8 +64,7 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
         await storageErrors(() => writeFully(handle, chunk))
       }
       await storageErrors(async () => {
-        // The mode given to open is subject to the umask.
-        await handle.chmod(filePermission)
+        if (masked) await handle.chmod(filePermission)
         await handle.sync()
       })
     } finally {
@@ -70,6 +82,7 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
     await makeDirectories(dataDir, folderPermission)
     await folders.ensure(temporary)
     await removeAbandoned(temporary)
+    masked = await umaskApplies()
   })
 
   return {
@@ -117,6 +130,10 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
             `its stored content is ${size} bytes long instead of ${blob.storedSize}`,
           )
         }
+        if (size <= READ_SIZE) {
+          const stored = await handle.readFile().finally(() => handle.close())
+          return asAsync(reader.decode([stored]))
+        }
         const stored = handle.createReadStream({ highWaterMark: READ_SIZE })
         return closing(reader.decode(stored), stored)
       })
@@ -160,6 +177,10 @@ function closing(source: ByteSource, file: ReadStream): AsyncIterable<Uint8Array
       }
     },
   }
+}
+
+async function* asAsync(source: ByteSource): AsyncGenerator<Uint8Array> {
+  yield* source
 }
 
 async function* counting(
