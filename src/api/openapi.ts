@@ -41,6 +41,7 @@ function operation(route: Route, schemas: Schemas): object {
   )
   return {
     summary: route.summary,
+    tags: [tagOf(route.pattern)],
     parameters: [
       ...parameters('path', route.path, schemas),
       ...parameters('query', route.query, schemas),
@@ -60,6 +61,11 @@ function operation(route: Route, schemas: Schemas): object {
       'bearer or basic': [{ bearer: [] }, { basic: [] }],
     }[route.access],
   }
+}
+
+function tagOf(pattern: string): string {
+  if (!pattern.startsWith('/bytes/')) return 'Service'
+  return pattern.includes('_meta') && !pattern.startsWith('/bytes/raw') ? 'Jobs' : 'Raw files'
 }
 
 function parameters(
