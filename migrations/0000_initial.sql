@@ -28,7 +28,8 @@ CREATE TABLE "normalizer_meta" (
 	"normalizer_version" varchar(16),
 	"started_at" timestamp(6) with time zone,
 	"ended_at" timestamp(6) with time zone,
-	"raw_file_id" uuid NOT NULL
+	"raw_file_id" uuid NOT NULL,
+	"organization" varchar(32) NOT NULL
 );
 --> statement-breakpoint
 CREATE TABLE "outbox" (
@@ -69,7 +70,8 @@ CREATE INDEX "ix_boefje_meta_organization_boefje_id" ON "boefje_meta" USING btre
 CREATE INDEX "ix_boefje_meta_organization_started_at" ON "boefje_meta" USING btree ("organization","started_at","id");--> statement-breakpoint
 CREATE INDEX "ix_boefje_meta_input_ooi" ON "boefje_meta" USING hash ("input_ooi");--> statement-breakpoint
 CREATE INDEX "ix_normalizer_meta_raw_file_id" ON "normalizer_meta" USING btree ("raw_file_id");--> statement-breakpoint
-CREATE INDEX "ix_normalizer_meta_normalizer_id" ON "normalizer_meta" USING btree ("normalizer_id","started_at");--> statement-breakpoint
+CREATE INDEX "ix_normalizer_meta_organization_started_at" ON "normalizer_meta" USING btree ("organization","started_at","id");--> statement-breakpoint
+CREATE INDEX "ix_normalizer_meta_organization_normalizer_id" ON "normalizer_meta" USING btree ("organization","normalizer_id","started_at");--> statement-breakpoint
 CREATE UNIQUE INDEX "ux_raw_file_boefje_meta_id_mime_types" ON "raw_file" USING btree ("boefje_meta_id","mime_types_digest");--> statement-breakpoint
 CREATE INDEX "ix_raw_file_signing_provider_id" ON "raw_file" USING btree ("signing_provider_id");--> statement-breakpoint
 CREATE INDEX "ix_raw_file_blob_id" ON "raw_file" USING btree ("blob_id");--> statement-breakpoint

@@ -57,6 +57,8 @@ export function createJobs(db: NodePgDatabase): Jobs {
           startedAt: meta.startedAt,
           endedAt: meta.endedAt,
           rawFileId: meta.rawFileId,
+          // Empty for an unknown raw file, which the foreign key then refuses.
+          organization: sql`coalesce((select ${rawFile.organization} from ${rawFile} where ${rawFile.id} = ${meta.rawFileId}), '')`,
         })
       }),
     findNormalizerMeta: (id) =>
@@ -123,7 +125,7 @@ async function listNormalizerMeta(
   const rows = await selectNormalizerMeta(db)
     .where(
       and(
-        eq(rawFile.organization, organization),
+        eq(normalizerMeta.organization, organization),
         normalizerId === undefined ? undefined : eq(normalizerMeta.normalizerId, normalizerId),
         rawId === undefined ? undefined : eq(normalizerMeta.rawFileId, rawId),
       ),

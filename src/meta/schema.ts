@@ -109,10 +109,17 @@ export const normalizerMeta = pgTable(
     rawFileId: uuid('raw_file_id')
       .notNull()
       .references(() => rawFile.id, { onDelete: 'cascade' }),
+    // Ours: the raw file's.
+    organization: varchar('organization', { length: LIMITS.organization }).notNull(),
   },
   (t) => [
     index('ix_normalizer_meta_raw_file_id').on(t.rawFileId),
-    index('ix_normalizer_meta_normalizer_id').on(t.normalizerId, t.startedAt),
+    index('ix_normalizer_meta_organization_started_at').on(t.organization, t.startedAt, t.id),
+    index('ix_normalizer_meta_organization_normalizer_id').on(
+      t.organization,
+      t.normalizerId,
+      t.startedAt,
+    ),
   ],
 )
 

@@ -1,0 +1,536 @@
+/** Log-in, metrics, health, documentation, and the rules that hold for every answer. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type Client, exampleJob, login } from '../support/client.js'
+import {
+  PASSWORD,
+  type TestService,
+  type TestStore,
+  testStore,
+  USERNAME,
+} from '../support/service.js'
+import { base64, errorsLogged, eventually, jwt, nowSeconds, sample, send } from './helpers.js'
+
+let store: TestStore
+let service: TestService
+let client: Client
+
+beforeAll(async () => {
+  store = await testStore()
+  service = await store.start()
+  client = await login(service.url)
+})
+
+afterAll(async () => {
+  await store?.remove()
+})
+
+const form = (fields: Record<string, string>) => ({
+  method: 'POST',
+  path: '/token',
+  headers: { 'content-type': 'application/x-www-form-urlencoded' },
+  body: new URLSearchParams(fields).toString(),
+})
+const CREDENTIALS = { username: USERNAME, password: PASSWORD }
+const withToken = (token: string, scheme = 'Bearer') => ({ authorization: `${scheme} ${token}` })
+const page = async (): Promise<string> => (await client.request('/metrics')).text()
+
+describe('POST /token', () => {
+  it('takes a form and gives a token that works', async () => {
+    const answer = await send(service.url, form({ ...CREDENTIALS, grant_type: 'password' }))
+    expect(answer.status).toBe(200)
+    expect(answer.headers['content-type']).toBe('application/json')
+    expect(answer.headers['cache-control']).toBe('no-store')
+    const body = JSON.parse(answer.text)
+    expect(body).toEqual({
+      access_token: expect.any(String),
+      token_type: 'bearer',
+      expires_at: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00$/),
+    })
+    const [header, claims] = body.access_token
+      .split('.', 2)
+      .map((part: string) => JSON.parse(Buffer.from(part, 'base64url').toString()))
+    expect(header).toEqual({ alg: 'HS256', typ: 'JWT' })
+    expect(claims).toEqual({ sub: USERNAME, exp: expect.any(Number) })
+    expect(claims.exp).toBe(Math.floor(Date.parse(body.expires_at) / 1000))
+    // 15 minutes, and whatever this test took.
+    expect(Math.abs(claims.exp - nowSeconds() - 900)).toBeLessThan(60)
+    const listed = await send(service.url, {
+      path: '/bytes/mime_types',
+      headers: withToken(body.access_token),
+    })
+    expect([listed.status, listed.text]).toEqual([200, '{}'])
+  })
+
+  it('takes a multipart form', async () => {
+    const body = new FormData()
+    for (const [name, value] of Object.entries(CREDENTIALS)) body.set(name, value)
+    const answer = await fetch(`${service.url}/token`, { method: 'POST', body })
+    expect(answer.status).toBe(200)
+    expect(await answer.json()).toMatchObject({ token_type: 'bearer' })
+  })
+
+  it.each([
+    { username: USERNAME, password: 'wrong' },
+    { username: 'wrong', password: PASSWORD },
+    { username: USERNAME, password: '' },
+    { username: PASSWORD, password: USERNAME },
+    { username: USERNAME, password: `${PASSWORD}\0` },
+  ])('refuses %j', async (fields) => {
+    const answer = await send(service.url, form(fields))
+    expect([answer.status, answer.headers['www-authenticate'], answer.text]).toEqual([
+      401,
+      'Bearer',
+      '{"detail":"Incorrect username or password"}',
+    ])
+  })
+
+  it.each([
+    ['no password', form({ username: USERNAME }), /body\.password: Field required/],
+    ['another grant', form({ ...CREDENTIALS, grant_type: 'refresh_token' }), /body\.grant_type/],
+    ['nothing', { method: 'POST', path: '/token' }, /body\.username: Field required/],
+    [
+      'JSON',
+      {
+        method: 'POST',
+        path: '/token',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(CREDENTIALS),
+      },
+      /body\.username: Field required/,
+    ],
+  ] as const)('refuses %s', async (_what, sent, message) => {
+    const answer = await send(service.url, sent)
+    expect(answer.status).toBe(422)
+    expect(JSON.parse(answer.text).value).toMatch(message)
+  })
+
+  it('limits the log-ins of a client', async () => {
+    const limited = await store.start({ BYTES_TOKEN_RATE_LIMIT: '5' })
+    for (let i = 0; i < 5; i++) {
+      const { status } = await send(limited.url, form({ ...CREDENTIALS, password: 'wrong' }))
+      expect(status).toBe(401)
+    }
+    // Right credentials as well, or the limit would tell them apart.
+    const answer = await send(limited.url, form(CREDENTIALS))
+    expect(answer.status).toBe(429)
+    expect(answer.headers['content-type']).toBe('application/json')
+    expect(answer.headers['retry-after']).toMatch(/^([1-9]|[1-5]\d|60)$/)
+    expect(JSON.parse(answer.text).detail).toMatch(/try again in \d+ seconds/)
+    // Who has a token goes on.
+    const path = '/bytes/mime_types'
+    expect((await send(limited.url, { path, headers: withToken(client.token) })).status).toBe(200)
+    await limited.stop()
+  })
+})
+
+describe('tokens', () => {
+  it.each(['bearer', 'Bearer', 'BEARER', 'bEaReR'])('take the scheme %s', async (scheme) => {
+    const headers = withToken(client.token, scheme)
+    expect((await send(service.url, { path: '/bytes/mime_types', headers })).status).toBe(200)
+  })
+
+  it('end when they expire, also those that were accepted before', async () => {
+    const exp = nowSeconds() + 2
+    const headers = withToken(jwt({ sub: USERNAME, exp }))
+    const status = async () =>
+      (await send(service.url, { path: '/bytes/mime_types', headers })).status
+    expect([await status(), await status()]).toEqual([200, 200])
+    const last = await eventually(async () => {
+      const found = await status()
+      return found !== 200 && { found, at: Date.now() }
+    }, 'the token has expired')
+    expect(last.found).toBe(401)
+    expect(last.at).toBeGreaterThanOrEqual(exp * 1000)
+  })
+})
+
+describe('GET /metrics', () => {
+  const organization = 'me"tr\\i\ncs'
+  const label = 'organization_id="me\\"tr\\\\i\\ncs"'
+
+  it('takes a token, or the credentials as HTTP basic', async () => {
+    const status = async (authorization?: string) => {
+      const headers: Record<string, string> = authorization === undefined ? {} : { authorization }
+      return (await send(service.url, { path: '/metrics', headers })).status
+    }
+    expect(await status()).toBe(401)
+    expect(await status(`Bearer ${client.token}`)).toBe(200)
+    expect(await status('Bearer x')).toBe(401)
+    expect(await status(`Basic ${base64(`${USERNAME}:${PASSWORD}`)}`)).toBe(200)
+    expect(await status(`basic ${base64(`${USERNAME}:${PASSWORD}`)}`)).toBe(200)
+    expect(await status(`Basic ${base64(`${USERNAME}:wrong`)}`)).toBe(401)
+    expect(await status(`Basic ${base64(`wrong:${PASSWORD}`)}`)).toBe(401)
+    expect(await status(`Basic ${base64(USERNAME)}`)).toBe(401)
+    expect(await status('Basic')).toBe(401)
+  })
+
+  it('begins with the gauges of the protocol', async () => {
+    const answer = await client.request('/metrics')
+    expect(answer.headers.get('content-type')).toMatch(/^text\/plain/)
+    expect((await answer.text()).split('\n').slice(0, 5)).toEqual([
+      '# HELP bytes_database_organizations_total Total amount of organizations in the bytes database.',
+      '# TYPE bytes_database_organizations_total gauge',
+      'bytes_database_organizations_total 0.0',
+      '# HELP bytes_database_raw_files_total Total amount of raw files in the bytes database.',
+      '# TYPE bytes_database_raw_files_total gauge',
+    ])
+  })
+
+  it('counts what uploads stored, what they saved, and the events that wait', async () => {
+    const before = sample(await page(), 'bytes_outbox_events') ?? 0
+    const upload = async (name: string, content: string, tag = 'a/b') =>
+      client.upload(await client.job(name), [{ name: 'n', content, tags: [tag] }])
+    await upload(organization, '12345')
+    await upload(organization, '12345')
+    await upload(organization, '12345')
+    await upload(organization, '1234567')
+    await upload('other', '12345')
+    await client.job('no files')
+    const text = await page()
+    expect({
+      organizations: sample(text, 'bytes_database_organizations_total'),
+      files: sample(text, `bytes_database_raw_files_total{${label}}`),
+      stored: sample(text, `bytes_stored_bytes{${label}}`),
+      saved: sample(text, `bytes_deduplicated_bytes{${label}}`),
+      otherFiles: sample(text, 'bytes_database_raw_files_total{organization_id="other"}'),
+      otherStored: sample(text, 'bytes_stored_bytes{organization_id="other"}'),
+      otherSaved: sample(text, 'bytes_deduplicated_bytes{organization_id="other"}'),
+      waiting: sample(text, 'bytes_outbox_events'),
+      published: sample(text, 'bytes_relay_events_total{outcome="published"}'),
+    }).toEqual({
+      organizations: 2,
+      files: 4,
+      stored: 12,
+      saved: 10,
+      otherFiles: 1,
+      otherStored: 5,
+      otherSaved: 0,
+      waiting: before + 5,
+      published: 0,
+    })
+    expect(text).not.toContain('no files')
+    expect(sample(text, 'bytes_outbox_oldest_event_age_seconds')).toBeGreaterThan(0)
+  })
+
+  it('times requests by the pattern of their route', async () => {
+    const count = async (labels: string) =>
+      sample(await page(), `bytes_http_request_duration_seconds_count{${labels}}`) ?? 0
+    const unknown = 'route="/bytes/raw/{raw_id}",method="GET",status="404"'
+    const other = 'route="other",method="GET",status="404"'
+    const before = [await count(unknown), await count(other)]
+    await client.request(`/bytes/raw/${exampleJob().id}`)
+    await client.request(`/nowhere/${exampleJob().id}`)
+    expect([await count(unknown), await count(other)]).toEqual(before.map((n) => n + 1))
+  })
+
+  it('passes promtool', async (ctx) => {
+    const text = await page()
+    expect(text).toContain(label)
+    const child = spawn('promtool', ['check', 'metrics'], { stdio: ['pipe', 'pipe', 'pipe'] })
+    let output = ''
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (chunk) => {
+        output += chunk
+      })
+    }
+    child.stdin.on('error', () => undefined)
+    const missing = await Promise.race([
+      once(child, 'spawn').then(() => false),
+      once(child, 'error').then(() => true),
+    ]).catch(() => true)
+    if (missing) {
+      console.warn('promtool is not installed: the metrics page was not checked with it')
+      ctx.skip()
+    }
+    const closed = once(child, 'close')
+    child.stdin.end(text)
+    const [code] = await closed
+    // The protocol demands these names.
+    const complaint = 'non-counter metrics should not have "_total" suffix'
+    expect(output.trim().split('\n').sort()).toEqual([
+      `bytes_database_organizations_total ${complaint}`,
+      `bytes_database_raw_files_total ${complaint}`,
+    ])
+    expect([0, 3]).toContain(code)
+  })
+})
+
+describe('health', () => {
+  const shape = (service: string, healthy: boolean) => ({
+    service,
+    healthy,
+    version: null,
+    additional: healthy ? null : expect.any(String),
+    results: [],
+  })
+
+  it('has the shape of the protocol', async () => {
+    const answer = await send(service.url, { path: '/health' })
+    expect([answer.status, answer.headers['content-type']]).toEqual([200, 'application/json'])
+    expect(JSON.parse(answer.text)).toEqual({
+      service: 'bytes',
+      healthy: true,
+      version: expect.stringMatching(/^\d+\.\d+\.\d+/),
+      additional: null,
+      results: [
+        { ...shape('postgres', true), additional: expect.toSatisfy(() => true) },
+        {
+          ...shape('data_directory', true),
+          additional: { freeBytes: expect.any(Number) },
+        },
+      ],
+    })
+    expect(Object.keys(JSON.parse(answer.text))).toEqual([
+      'service',
+      'healthy',
+      'version',
+      'additional',
+      'results',
+    ])
+  })
+
+  it('of the process alone', async () => {
+    const answer = await send(service.url, { path: '/health/live' })
+    expect(answer.status).toBe(200)
+    expect(JSON.parse(answer.text)).toMatchObject({ service: 'bytes', healthy: true, results: [] })
+  })
+
+  it('is bad while the broker is away, but uploads go on', async () => {
+    const degraded = await store.start({ QUEUE_URI: 'amqp://guest:guest@127.0.0.1:1/' })
+    const answer = await send(degraded.url, { path: '/health' })
+    const body = JSON.parse(answer.text)
+    expect([answer.status, body.healthy]).toEqual([200, true])
+    expect(body.results).toContainEqual({
+      ...shape('rabbitmq', false),
+      additional: expect.stringContaining('degraded'),
+    })
+    const other = await login(degraded.url)
+    await other.upload(await other.job('broker'), [{ name: 'n', content: 'x' }])
+    expect(await degraded.stop()).toBe(0)
+  })
+
+  it.each(['tmp', 'blobs'])('uploads are 503 while %s is not a directory', async (folder) => {
+    const path = join(store.dataDir, folder)
+    const job = await client.job('storage')
+    const files = [{ name: 'n', content: base64(folder), tags: [] }]
+    const upload = () => client.postJson(`/bytes/raw?boefje_meta_id=${job}`, { files })
+    // The folder of this organization is known by now.
+    await client.upload(await client.job('storage'), [{ name: 'n', content: 'before' }])
+    await rename(path, `${path}.away`)
+    await writeFile(path, '')
+    try {
+      const answer = await upload()
+      expect(answer.status).toBe(503)
+      expect(answer.headers.get('retry-after')).toMatch(/^\d+$/)
+      const { detail } = (await answer.json()) as { detail: string }
+      expect(detail).toMatch(/storage/)
+      expect(detail).not.toContain(store.dataDir)
+      const health = await send(service.url, { path: '/health' })
+      if (folder === 'tmp') {
+        expect(health.status).toBe(503)
+        const body = JSON.parse(health.text)
+        expect(body.healthy).toBe(false)
+        expect(body.results).toContainEqual(shape('data_directory', false))
+        expect(health.text).not.toContain(store.dataDir)
+      }
+      expect((await send(service.url, { path: '/health/live' })).status).toBe(200)
+    } finally {
+      await rm(path)
+      await rename(`${path}.away`, path)
+    }
+    expect((await send(service.url, { path: '/health' })).status).toBe(200)
+    expect(await client.getJson(`/bytes/raw?boefje_meta_id=${job}`)).toEqual([])
+    expect((await upload()).status).toBe(200)
+  })
+})
+
+describe('every answer', () => {
+  const paths: readonly [path: string, status: number][] = [
+    ['/health', 200],
+    ['/', 307],
+    ['/health/', 307],
+    ['/docs', 200],
+    ['/docs/swagger-ui.css', 200],
+    ['/openapi.json', 200],
+    ['/bytes/raw', 401],
+    ['/token', 405],
+    ['/nothing', 404],
+  ]
+
+  it.each(paths)('GET %s (%i) has a request id and forbids sniffing', async (path, status) => {
+    const answer = await send(service.url, { path })
+    expect([answer.status, answer.headers['x-content-type-options']]).toEqual([status, 'nosniff'])
+    expect(answer.headers['x-request-id']).toMatch(/^[0-9a-f-]{36}$/)
+  })
+
+  const idFor = async (given: string) =>
+    (await send(service.url, { path: '/health', headers: { 'x-request-id': given } })).headers[
+      'x-request-id'
+    ]
+
+  it.each(['abc-123', 'a', 'A.b:c_d', 'x'.repeat(128)])('echoes request id %s', async (given) => {
+    expect(await idFor(given)).toBe(given)
+  })
+
+  it.each(['', 'x'.repeat(129), 'a b', 'a"b', '<script>', 'é', '{"a":1}', 'a,b'])(
+    'replaces request id %j',
+    async (given) => {
+      expect(await idFor(given)).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-/)
+    },
+  )
+
+  it('carries the request id of its log lines', async () => {
+    for (const [path, status] of [
+      ['/bytes/mime_types', 401],
+      ['/nothing', 404],
+    ] as const) {
+      const requestId = exampleJob().id
+      await send(service.url, { path, headers: { 'x-request-id': requestId } })
+      const line = await eventually(
+        () =>
+          service
+            .log()
+            .split('\n')
+            .find((found) => found.includes(requestId) && found.endsWith('}')),
+        'the request is logged',
+      )
+      expect(JSON.parse(line)).toMatchObject({ requestId, path, status, method: 'GET' })
+    }
+  })
+})
+
+describe('redirects and methods', () => {
+  it.each([
+    ['/', '/health'],
+    ['/health/', '/health'],
+    ['/bytes/raw/?limit=3&mime_types=a%2Fb', '/bytes/raw?limit=3&mime_types=a%2Fb'],
+    ['/docs/', '/docs'],
+  ])('%s leads to %s', async (from, to) => {
+    const answer = await send(service.url, { path: from })
+    expect(answer.status).toBe(307)
+    expect(new URL(answer.headers.location ?? '', service.url).href).toBe(`${service.url}${to}`)
+  })
+
+  it('a POST with a trailing slash is redirected with its method', async () => {
+    const body = JSON.stringify(exampleJob())
+    const answer = await client.request('/bytes/boefje_meta/', { method: 'POST', body })
+    expect(answer.status).toBe(307)
+    const followed = await client.request('/bytes/boefje_meta/', {
+      method: 'POST',
+      body,
+      headers: { 'content-type': 'application/json' },
+      redirect: 'follow',
+    })
+    expect(followed.status).toBe(201)
+  })
+
+  it.each([
+    ['GET', '/token', 'POST, OPTIONS'],
+    ['POST', '/health', 'GET, HEAD, OPTIONS'],
+    ['DELETE', '/bytes/boefje_meta/x', 'GET, HEAD, OPTIONS'],
+    ['PUT', '/bytes/boefje_meta', 'POST, GET, HEAD, OPTIONS'],
+  ])('%s %s is 405 with Allow', async (method, path, allow) => {
+    const answer = await send(service.url, { method, path })
+    expect([answer.status, answer.text]).toEqual([405, '{"detail":"Method Not Allowed"}'])
+    expect(answer.headers.allow?.split(', ').sort()).toEqual(allow.split(', ').sort())
+  })
+})
+
+describe('documentation', () => {
+  it('is a page that loads nothing from elsewhere', async () => {
+    const answer = await send(service.url, { path: '/docs' })
+    expect(answer.headers['content-type']).toMatch(/^text\/html/)
+    const links = [...answer.text.matchAll(/(?:src|href)\s*=\s*"([^"]*)"/g)].map((m) => m[1] ?? '')
+    expect(links.length).toBeGreaterThanOrEqual(4)
+    expect(answer.text).not.toMatch(/https?:/)
+    for (const path of links) {
+      expect(path).toMatch(/^\/docs\//)
+      const asset = await send(service.url, { path })
+      const type = asset.headers['content-type']
+      expect([path, asset.status, asset.body.length > 50]).toEqual([path, 200, true])
+      expect(type).toMatch(/javascript|css|image\/png/)
+    }
+    expect(answer.headers['content-security-policy']).toMatch(/script-src 'self'/)
+    const start = await send(service.url, { path: '/docs/start.js' })
+    expect(start.text).toContain('/openapi.json')
+    expect(start.text).not.toMatch(/https?:/)
+  })
+
+  it('is an OpenAPI 3.1 document of all routes whose references resolve', async () => {
+    const answer = await send(service.url, { path: '/openapi.json' })
+    expect(answer.headers['content-type']).toBe('application/json')
+    const document = JSON.parse(answer.text)
+    expect(document.openapi).toBe('3.1.0')
+    const routes = Object.entries<Record<string, unknown>>(document.paths).flatMap(
+      ([path, methods]) => Object.keys(methods).map((method) => `${method} ${path}`),
+    )
+    expect(routes.sort()).toEqual([
+      'get /',
+      'get /bytes/boefje_meta',
+      'get /bytes/boefje_meta/{boefje_meta_id}',
+      'get /bytes/mime_types',
+      'get /bytes/normalizer_meta',
+      'get /bytes/normalizer_meta/{normalizer_meta_id}',
+      'get /bytes/raw',
+      'get /bytes/raw/{raw_id}',
+      'get /bytes/raw/{raw_id}/meta',
+      'get /bytes/raws',
+      'get /health',
+      'get /health/live',
+      'get /metrics',
+      'post /bytes/boefje_meta',
+      'post /bytes/normalizer_meta',
+      'post /bytes/raw',
+      'post /token',
+    ])
+
+    const references: string[] = []
+    const walk = (value: unknown): void => {
+      if (typeof value !== 'object' || value === null) return
+      for (const [key, entry] of Object.entries(value)) {
+        if (key === '$ref') references.push(String(entry))
+        walk(entry)
+      }
+    }
+    walk(document)
+    expect(references.length).toBeGreaterThan(10)
+    for (const reference of references) {
+      expect(reference).toMatch(/^#\//)
+      let found: unknown = document
+      for (const key of reference.slice(2).split('/')) found = Reflect.get(Object(found), key)
+      expect([reference, typeof found]).toEqual([reference, 'object'])
+    }
+
+    for (const [path, methods] of Object.entries<Record<string, Operation>>(document.paths)) {
+      for (const [method, operation] of Object.entries(methods)) {
+        const inPath = operation.parameters.filter((p) => p.in === 'path').map((p) => p.name)
+        expect([path, inPath]).toEqual([path, path.match(/(?<=\{)\w+(?=\})/g) ?? []])
+        expect(operation.responses).not.toEqual({})
+        // What the document says of access is what the service does.
+        const sent = { method: method.toUpperCase(), path: path.replace(/\{\w+\}/, 'x') }
+        const { status } = await send(service.url, sent)
+        const open = operation.security.length === 0
+        expect([path, status === 401]).toEqual([path, !open])
+        const scheme = operation.security.flatMap((each) => Object.keys(each))
+        for (const name of scheme) {
+          expect(document.components.securitySchemes).toHaveProperty(name)
+        }
+      }
+    }
+  })
+})
+
+interface Operation {
+  readonly parameters: readonly { readonly in: string; readonly name: string }[]
+  readonly responses: object
+  readonly security: readonly object[]
+}
+
+it('only the storage was complained about', () => {
+  const others = errorsLogged(service.log()).filter((line) => !line.includes('storage failed'))
+  expect(others).toEqual([])
+})

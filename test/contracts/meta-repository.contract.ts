@@ -1,0 +1,460 @@
+import { randomUUID } from 'node:crypto'
+import fc from 'fast-check'
+import { beforeEach, describe, expect, it } from 'vitest'
+import type { MetaRepository, RawFileFilter } from '../../src/domain/meta-repository.js'
+import { canonicalMimeTypes, mimeTypesDigest } from '../../src/domain/mime-types.js'
+import type { BoefjeMeta } from '../../src/domain/models.js'
+import { boefjeMeta, newRawFile, normalizerMeta, storedFiles } from '../support/rows.js'
+
+const PAGE = { limit: 100, offset: 0 }
+const everything: RawFileFilter = { organizations: [], rawIds: [], mimeTypes: [] }
+
+/**
+ * What every meta repository must do. `setup` gives one, and that of another process on the same
+ * data.
+ */
+export function metaRepositoryContract(
+  name: string,
+  setup: () => Promise<{ readonly meta: MetaRepository; readonly rival: MetaRepository }>,
+): void {
+  describe(`${name}: contract of meta repositories`, () => {
+    let meta: MetaRepository
+    let rival: MetaRepository
+    // Tests share what they store in, so each has organizations of its own.
+    let organization: string
+
+    beforeEach(async () => {
+      ;({ meta, rival } = await setup())
+      organization = randomUUID().replaceAll('-', '')
+    })
+
+    const insertJobs = async (...jobs: Partial<BoefjeMeta>[]): Promise<BoefjeMeta[]> => {
+      const metas = jobs.map((changes) => boefjeMeta({ organization, ...changes }))
+      for (const each of metas) await meta.insertBoefjeMeta(each)
+      return metas
+    }
+    const idsOf = (rows: readonly { readonly id: string }[]): string[] => rows.map(({ id }) => id)
+
+    describe('boefje metas', () => {
+      it('come back as they were', async () => {
+        const job = boefjeMeta({
+          organization,
+          boefje: { id: 'b'.repeat(64), version: '1.2.3' },
+          inputOoi: '💾'.repeat(1024),
+          runnableHash: 'h'.repeat(64),
+          environment: '{"A":"1"}',
+          arguments: '{"a":[1,{"b":null}]}',
+        })
+        await meta.insertBoefjeMeta(job)
+        expect(await meta.findBoefjeMeta(job.id)).toEqual(job)
+        expect(await meta.findBoefjeMeta(randomUUID())).toBeUndefined()
+      })
+
+      it('keep JSON to the letter', async () => {
+        const texts = [
+          '{"n":123456789012345678901234567890,"f":1.10,"e":1E400,"z":-0}',
+          '{"b":1,"a":2,"b":3}',
+          '{"s":"\\u00e9 é \\"","t":"a\\/b"}',
+          `{"deep":${'['.repeat(200)}${']'.repeat(200)}}`,
+          '{ "spaces" : [ ] }',
+        ]
+        for (const text of texts) {
+          const [job] = await insertJobs({ arguments: text, environment: '{"K":"\\u0041"}' })
+          const found = await meta.findBoefjeMeta(job?.id ?? '')
+          expect(found).toMatchObject({ arguments: text, environment: '{"K":"\\u0041"}' })
+          const target = await meta.findUploadTarget(job?.id ?? '', [])
+          expect(target?.boefjeMeta).toEqual(job)
+        }
+      })
+
+      it('keep times to the microsecond, over all years', async () => {
+        const two = (n: number): string => String(n).padStart(2, '0')
+        const instant = fc
+          .record({
+            year: fc.integer({ min: 1000, max: 9999 }),
+            month: fc.integer({ min: 1, max: 12 }),
+            day: fc.integer({ min: 1, max: 28 }),
+            second: fc.integer({ min: 0, max: 59 }),
+            micros: fc.integer({ min: 0, max: 999_999 }),
+          })
+          .map(({ year, month, day, second, micros }) => {
+            const fraction = micros === 0 ? '' : `.${String(micros).padStart(6, '0')}`
+            return `${year}-${two(month)}-${two(day)}T23:59:${two(second)}${fraction}Z`
+          })
+        const examples: [string][] = [
+          ['9999-12-31T23:59:59.999999Z'],
+          ['1000-01-01T00:00:00.000001Z'],
+          ['0001-01-01T00:00:00Z'],
+          ['1582-10-10T00:00:00Z'],
+          ['2026-01-01T00:00:00.100000Z'],
+        ]
+        await fc.assert(
+          fc.asyncProperty(instant, async (endedAt) => {
+            const [job] = await insertJobs({ startedAt: endedAt, endedAt })
+            expect(await meta.findBoefjeMeta(job?.id ?? '')).toMatchObject({
+              startedAt: endedAt,
+              endedAt,
+            })
+          }),
+          { numRuns: 60, examples },
+        )
+      })
+
+      it('have ids of their own', async () => {
+        const [job] = await insertJobs({})
+        if (!job) throw new Error('no job')
+        const other = { ...job, organization: 'other' }
+        await expect(meta.insertBoefjeMeta(other)).rejects.toMatchObject({
+          name: 'BytesError',
+          code: 'already_exists',
+        })
+        expect(await meta.findBoefjeMeta(job.id)).toEqual(job)
+      })
+
+      it('are listed by organization, boefje and input', async () => {
+        const other = boefjeMeta({ organization: `x${organization.slice(1)}` })
+        await meta.insertBoefjeMeta(other)
+        const jobs = await insertJobs(
+          {
+            boefje: { id: 'a', version: null },
+            inputOoi: 'one',
+            startedAt: '2026-01-01T00:00:01Z',
+          },
+          { boefje: { id: 'b', version: '1' }, inputOoi: null, startedAt: '2026-01-01T00:00:02Z' },
+          { boefje: { id: 'a', version: '1' }, inputOoi: 'two', startedAt: '2026-01-01T00:00:03Z' },
+          { boefje: { id: 'a', version: '1' }, inputOoi: null, startedAt: '2026-01-01T00:00:04Z' },
+        )
+        const [one, two, three, four] = jobs
+        const list = async (filter: { boefjeId?: string; inputOoi?: string | null }) =>
+          meta.listBoefjeMeta({ organization, descending: false, ...filter }, PAGE)
+        expect(await list({})).toEqual([one, two, three, four])
+        expect(await list({ boefjeId: 'a' })).toEqual([one, three, four])
+        expect(await list({ inputOoi: null })).toEqual([two, four])
+        expect(await list({ inputOoi: 'one' })).toEqual([one])
+        expect(await list({ boefjeId: 'a', inputOoi: null })).toEqual([four])
+        expect(await list({ boefjeId: 'b', inputOoi: 'one' })).toEqual([])
+        expect(await list({ boefjeId: '' })).toEqual([])
+      })
+
+      it('are listed by start time, then id, page by page', async () => {
+        const startedAt = '2026-01-01T00:00:00.000001Z'
+        const jobs = await insertJobs(
+          { startedAt: '2026-01-01T00:00:00.000002Z' },
+          { startedAt, id: '00000000-0000-4000-8000-00000000000a' },
+          { startedAt: '2026-01-01T00:00:00Z' },
+        )
+        const order = [jobs[2], jobs[1], jobs[0]].map((job) => job?.id)
+        const list = async (descending: boolean, page: { limit: number; offset: number }) =>
+          idsOf(await meta.listBoefjeMeta({ organization, descending }, page))
+        expect(await list(false, PAGE)).toEqual(order)
+        expect(await list(true, PAGE)).toEqual(order.toReversed())
+        expect(await list(false, { limit: 1, offset: 1 })).toEqual([order[1]])
+        expect(await list(true, { limit: 2, offset: 2 })).toEqual([order[0]])
+        expect(await list(true, { limit: 0, offset: 0 })).toEqual([])
+        expect(await list(true, { limit: 5, offset: 3 })).toEqual([])
+        for (const job of jobs) expect(await meta.findBoefjeMeta(job.id)).toEqual(job)
+      })
+
+      it('with values that are too long are refused as such', async () => {
+        const long = boefjeMeta({ organization, boefje: { id: 'x'.repeat(65), version: null } })
+        const message = 'a value is too long'
+        const code = 'invalid_value'
+        await expect(meta.insertBoefjeMeta(long)).rejects.toMatchObject({ code, message })
+        const nul = boefjeMeta({ organization, inputOoi: 'a\u0000b' })
+        await expect(meta.insertBoefjeMeta(nul)).rejects.toMatchObject({ code })
+      })
+    })
+
+    describe('raw files', () => {
+      it('come back as they were', async () => {
+        const tags = ['text/html', 'a"b\\c', 'boefje/dns', '💾', '', 'a,b', '{x}', 'NULL']
+        const { job, files, ids } = await storedFiles(meta, [tags, []], { organization })
+        expect(ids).toEqual(files.map((file) => file.id))
+        for (const file of files) {
+          expect(await meta.findRawFile(file.id)).toEqual({
+            rawFile: {
+              id: file.id,
+              boefjeMeta: job,
+              mimeTypes: file.mimeTypes,
+              secureHash: file.secureHash,
+              signingProviderUrl: null,
+              hashRetrievalLink: file.hashRetrievalLink,
+            },
+            blob: file.blob,
+          })
+        }
+        expect(await meta.findRawFile(randomUUID())).toBeUndefined()
+      })
+
+      it('are listed in the order in which they were stored', async () => {
+        const sets = Array.from({ length: 20 }, (_, i) => [`type/${(i * 7) % 20}`])
+        const { ids } = await storedFiles(meta, sets, { organization })
+        const later = await storedFiles(meta, [['a']], { organization })
+        const filter = { ...everything, organizations: [organization] }
+        const found = await meta.listRawFiles(filter, 100)
+        expect(found.map(({ rawFile }) => rawFile.id)).toEqual([...ids, ...later.ids])
+        const first = await meta.listRawFiles(filter, 3)
+        expect(first.map(({ rawFile }) => rawFile.id)).toEqual(ids.slice(0, 3))
+        expect(await meta.listRawFiles(filter, 0)).toEqual([])
+      })
+
+      it('are found by every combination of filters', async () => {
+        const second = `x${organization.slice(1)}`
+        const organizations = [organization, second]
+        const a = await storedFiles(meta, [['x', 'y'], ['x'], []], { organization })
+        const b = await storedFiles(meta, [['y', 'z']], { organization: second })
+        const [a1 = '', a2 = '', a3 = ''] = a.ids
+        const [b1 = ''] = b.ids
+        await meta.insertNormalizerMeta(normalizerMeta(a2))
+        await meta.insertNormalizerMeta(normalizerMeta(a2))
+        await meta.insertNormalizerMeta(normalizerMeta(b1))
+        const table: [Partial<RawFileFilter>, string[]][] = [
+          [{ organizations }, [a1, a2, a3, b1]],
+          [{ organizations: [second] }, [b1]],
+          [{ organizations: ['never seen'] }, []],
+          [{ boefjeMetaId: a.job.id }, [a1, a2, a3]],
+          [{ boefjeMetaId: randomUUID() }, []],
+          [{ organizations, normalized: true }, [a2, b1]],
+          [{ organizations, normalized: false }, [a1, a3]],
+          [{ rawIds: [b1, a1, a1, randomUUID()] }, [a1, b1]],
+          [{ organizations, mimeTypes: ['x'] }, [a1, a2]],
+          [{ organizations, mimeTypes: ['y', 'x'] }, [a1]],
+          [{ organizations, mimeTypes: ['x', 'z'] }, []],
+          [{ organizations, mimeTypes: ['X'] }, []],
+          [{ organizations: [second], rawIds: [a1] }, []],
+          [{ boefjeMetaId: a.job.id, normalized: false, mimeTypes: ['x'] }, [a1]],
+          [{ organizations, rawIds: [a1, b1], mimeTypes: ['y'], normalized: true }, [b1]],
+        ]
+        for (const [filter, expected] of table) {
+          const whole = { ...everything, ...filter }
+          const found = await meta.listRawFiles(whole, 100)
+          const label = JSON.stringify(filter)
+          expect(
+            found.map(({ rawFile }) => rawFile.id),
+            label,
+          ).toEqual(expected)
+          const counts = new Map<string, number>()
+          for (const type of found.flatMap(({ rawFile }) => rawFile.mimeTypes)) {
+            counts.set(type, (counts.get(type) ?? 0) + 1)
+          }
+          expect(await meta.countMimeTypes(whole), label).toEqual(counts)
+        }
+      })
+    })
+
+    describe('normalizer metas', () => {
+      it('come back as they were, with the stored raw file', async () => {
+        const { ids } = await storedFiles(meta, [['x']], { organization })
+        const rawFile = (await meta.findRawFile(ids[0] ?? ''))?.rawFile
+        const { rawFileId, ...sent } = normalizerMeta(ids[0] ?? '', {
+          normalizer: { id: 'n'.repeat(64), version: '9' },
+          startedAt: '1000-01-01T00:00:00.000001Z',
+          endedAt: '9999-12-31T23:59:59.999999Z',
+        })
+        await meta.insertNormalizerMeta({ rawFileId, ...sent })
+        expect(await meta.findNormalizerMeta(sent.id)).toEqual({ ...sent, rawFile })
+        expect(await meta.findNormalizerMeta(randomUUID())).toBeUndefined()
+      })
+
+      it('need an id of their own and a known raw file', async () => {
+        const { ids } = await storedFiles(meta, [['x']], { organization })
+        const first = normalizerMeta(ids[0] ?? '')
+        await meta.insertNormalizerMeta(first)
+        const code = 'already_exists'
+        await expect(meta.insertNormalizerMeta(first)).rejects.toMatchObject({ code })
+        const orphan = normalizerMeta(randomUUID())
+        await expect(meta.insertNormalizerMeta(orphan)).rejects.toMatchObject({ code })
+      })
+
+      it('are listed by organization, normalizer and raw file', async () => {
+        const { ids } = await storedFiles(meta, [['x'], ['y']], { organization })
+        const other = await storedFiles(meta, [['x']], {
+          organization: `x${organization.slice(1)}`,
+        })
+        const [x = '', y = ''] = ids
+        const at = (second: number): string => `2026-01-01T00:00:0${second}Z`
+        const one = normalizerMeta(x, { startedAt: at(1), normalizer: { id: 'a', version: null } })
+        const two = normalizerMeta(y, { startedAt: at(2), normalizer: { id: 'b', version: null } })
+        const three = normalizerMeta(y, {
+          startedAt: at(3),
+          normalizer: { id: 'a', version: null },
+        })
+        const foreign = normalizerMeta(other.ids[0] ?? '')
+        for (const each of [three, one, foreign, two]) await meta.insertNormalizerMeta(each)
+        const list = async (
+          filter: { normalizerId?: string; rawId?: string; descending?: boolean },
+          page = PAGE,
+        ) =>
+          idsOf(await meta.listNormalizerMeta({ organization, descending: false, ...filter }, page))
+        expect(await list({})).toEqual([one.id, two.id, three.id])
+        expect(await list({ descending: true })).toEqual([three.id, two.id, one.id])
+        expect(await list({ normalizerId: 'a' })).toEqual([one.id, three.id])
+        expect(await list({ rawId: y })).toEqual([two.id, three.id])
+        expect(await list({ rawId: y, normalizerId: 'a' })).toEqual([three.id])
+        expect(await list({ rawId: other.ids[0] ?? '' })).toEqual([])
+        expect(await list({}, { limit: 1, offset: 1 })).toEqual([two.id])
+      })
+    })
+
+    describe('uploads', () => {
+      it('find their job and what it has already', async () => {
+        const { job, files } = await storedFiles(meta, [['x'], ['x', 'y'], ['z']], { organization })
+        const [x, xy] = files
+        const absent = mimeTypesDigest(canonicalMimeTypes(['absent']))
+        const digests = [x?.mimeTypesDigest, xy?.mimeTypesDigest, absent].filter(
+          (d) => d !== undefined,
+        )
+        const target = await meta.findUploadTarget(job.id, digests)
+        expect(target?.boefjeMeta).toEqual(job)
+        expect(target?.existing).toEqual(
+          new Map([x, xy].map((file) => [file?.mimeTypesDigest.toString('hex'), file?.id])),
+        )
+        const [empty] = await insertJobs({})
+        expect(await meta.findUploadTarget(empty?.id ?? '', digests)).toEqual({
+          boefjeMeta: empty,
+          existing: new Map(),
+        })
+        expect(await meta.findUploadTarget(randomUUID(), digests)).toBeUndefined()
+      })
+
+      it('leave an event for each new file', async () => {
+        const before = (await meta.outboxState()).depth
+        const { job } = await storedFiles(meta, [['x'], ['y']], { organization })
+        expect((await meta.outboxState()).depth).toBe(before + 2)
+        await meta.commitUpload([newRawFile(job, ['x']), newRawFile(job, ['z'])])
+        const state = await meta.outboxState()
+        expect(state.depth).toBe(before + 3)
+        expect(state.oldestAgeSeconds).toBeGreaterThan(0)
+      })
+
+      it('give the first file of a job and a set of types for all later ones', async () => {
+        const { job, ids, files } = await storedFiles(meta, [['x']], { organization })
+        const again = newRawFile(job, ['x'])
+        const fresh = newRawFile(job, ['y'])
+        expect(await meta.commitUpload([fresh, again])).toEqual([fresh.id, ids[0]])
+        const kept = await meta.findRawFile(ids[0] ?? '')
+        expect(kept?.blob.contentDigest).toBe(files[0]?.blob.contentDigest)
+        expect(await meta.findRawFile(again.id)).toBeUndefined()
+      })
+
+      it('share equal blobs inside an organization, and not beyond it', async () => {
+        const [job, second] = await insertJobs({}, {})
+        const third = boefjeMeta({ organization: `x${organization.slice(1)}` })
+        await meta.insertBoefjeMeta(third)
+        if (!job || !second) throw new Error('no job')
+        const content = 'the same twelve'
+        await meta.commitUpload([newRawFile(job, ['x'], content), newRawFile(job, ['y'], content)])
+        await meta.commitUpload([newRawFile(second, ['x'], content)])
+        await meta.commitUpload([newRawFile(third, ['x'], content)])
+        const counts = await meta.countByOrganization()
+        const size = content.length
+        expect(counts.filter((row) => row.organization.endsWith(organization.slice(1)))).toEqual(
+          [
+            { organization, rawFiles: 3, storedBytes: size, savedBytes: 2 * size },
+            { organization: third.organization, rawFiles: 1, storedBytes: size, savedBytes: 0 },
+          ].sort((a, b) => (a.organization < b.organization ? -1 : 1)),
+        )
+      })
+
+      it('need their job', async () => {
+        const file = newRawFile(boefjeMeta({ organization }), ['x'])
+        const before = (await meta.outboxState()).depth
+        await expect(meta.commitUpload([file])).rejects.toMatchObject({
+          name: 'BytesError',
+          code: 'boefje_meta_not_found',
+        })
+        expect(await meta.findRawFile(file.id)).toBeUndefined()
+        expect((await meta.outboxState()).depth).toBe(before)
+      })
+
+      it('that fail do not take with them those that come at the same time', async () => {
+        const jobs = await insertJobs(...Array.from({ length: 20 }, () => ({})))
+        const missing = boefjeMeta({ organization })
+        const files = jobs.map((job) => newRawFile(job, ['x']))
+        const uploads = files.flatMap((file, i) => [
+          meta.commitUpload([file]),
+          i % 2 === 0
+            ? meta.commitUpload([newRawFile(missing, [`${i}`])])
+            : meta.commitUpload([{ ...newRawFile(missing, ['y']), secureHash: 'x'.repeat(257) }]),
+        ])
+        const results = await Promise.allSettled(uploads)
+        const codes = results.map((result) =>
+          result.status === 'fulfilled' ? String(result.value) : result.reason.code,
+        )
+        expect(codes).toEqual(
+          files.flatMap((file, i) => [
+            file.id,
+            i % 2 === 0 ? 'boefje_meta_not_found' : 'invalid_value',
+          ]),
+        )
+        for (const { id } of files) expect((await meta.findRawFile(id))?.rawFile.id).toBe(id)
+      })
+
+      it('of no files do nothing', async () => {
+        expect(await meta.commitUpload([])).toEqual([])
+      })
+
+      it('of many files work', async () => {
+        const sets = Array.from({ length: 500 }, (_, i) => [`type/${i}`, 'common'])
+        const { ids } = await storedFiles(meta, sets, { organization })
+        expect(new Set(ids).size).toBe(500)
+      })
+
+      it('that are equal and at once store one file, and all learn its id', async () => {
+        for (let round = 0; round < 20; round++) {
+          const [job] = await insertJobs({})
+          if (!job) throw new Error('no job')
+          const before = (await meta.outboxState()).depth
+          const rivals = Array.from({ length: 6 }, () => [
+            newRawFile(job, ['x'], 'same'),
+            newRawFile(job, ['y'], 'same'),
+          ])
+          const answers = await Promise.all(
+            rivals.map((files, i) => (i % 2 ? meta : rival).commitUpload(files)),
+          )
+          expect(new Set(answers.map(String)).size).toBe(1)
+          const found = await meta.listRawFiles({ ...everything, boefjeMetaId: job.id }, 10)
+          expect(new Set(found.map(({ rawFile }) => rawFile.id))).toEqual(new Set(answers[0]))
+          expect((await meta.outboxState()).depth).toBe(before + 2)
+        }
+      })
+
+      const tags = (count: number): string[] => Array.from({ length: count }, (_, i) => `t/${i}`)
+
+      /** Two uploads at once of the same files, in opposite order. */
+      async function opposed(count: number, content: string): Promise<void> {
+        const [job] = await insertJobs({})
+        if (!job) throw new Error('no job')
+        const files = () => tags(count).map((tag) => newRawFile(job, [tag], `${content} ${tag}`))
+        const [forth, back] = await Promise.all([
+          meta.commitUpload(files()),
+          rival.commitUpload(files().reverse()),
+        ])
+        expect(back.toReversed()).toEqual(forth)
+        const found = await meta.listRawFiles({ ...everything, boefjeMetaId: job.id }, count + 1)
+        expect(found.map(({ rawFile }) => rawFile.id).toSorted()).toEqual(forth.toSorted())
+      }
+
+      it('that overlap in opposite order all succeed, with one file each', async () => {
+        const rounds = Array.from({ length: 50 }, () => opposed(4, organization))
+        await Promise.all(rounds)
+      })
+
+      it('that overlap in opposite order and whose blobs are known succeed as well', async () => {
+        // Nothing makes these wait for each other before they insert their files.
+        const [first] = await insertJobs({})
+        if (!first) throw new Error('no job')
+        const count = 150
+        await meta.commitUpload(
+          tags(count).map((tag) => newRawFile(first, [tag], `${organization} ${tag}`)),
+        )
+        const rounds = Array.from({ length: 24 }, () => opposed(count, organization))
+        await Promise.all(rounds)
+      })
+    })
+
+    it('answers checks', async () => {
+      await meta.check()
+    })
+  })
+}

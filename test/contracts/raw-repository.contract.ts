@@ -1,0 +1,242 @@
+import { createHash } from 'node:crypto'
+import fc from 'fast-check'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { BlobLocation, ByteSource, RawRepository } from '../../src/domain/ports.js'
+
+export interface RawRepositorySetup {
+  readonly repository: RawRepository
+  /** The stored bytes of a blob, read behind the repository's back. */
+  read(blob: BlobLocation): Promise<Buffer>
+  /** Puts other bytes in the place of a blob's. */
+  overwrite(blob: BlobLocation, stored: Uint8Array): Promise<void>
+  remove(blob: BlobLocation): Promise<void>
+  /** Everything that is stored: whole blobs, and what failed uploads may have left behind. */
+  count(): Promise<number>
+  /** Removes what the set-up made. */
+  dispose(): Promise<void>
+}
+
+export const digestOf = (content: Uint8Array): string =>
+  `sha512:${createHash('sha512').update(content).digest('hex')}`
+
+/** Stores content that is all there, in one piece or in several. */
+export function put(
+  repository: RawRepository,
+  organization: string,
+  content: Uint8Array | string,
+  source?: ByteSource,
+) {
+  const bytes = Buffer.from(content)
+  return repository.put(organization, source ?? [bytes], () => digestOf(bytes))
+}
+
+export async function collect(source: ByteSource): Promise<Buffer> {
+  const chunks: Uint8Array[] = []
+  for await (const chunk of source) chunks.push(chunk)
+  return Buffer.concat(chunks)
+}
+
+/** What every raw repository must do, whatever it stores blobs in. */
+export function rawRepositoryContract(
+  name: string,
+  setup: () => Promise<RawRepositorySetup>,
+): void {
+  describe(`${name}: contract of raw repositories`, () => {
+    let subject: RawRepositorySetup
+    let repository: RawRepository
+
+    beforeEach(async () => {
+      subject = await setup()
+      repository = subject.repository
+    })
+
+    afterEach(() => subject.dispose())
+
+    const get = async (blob: BlobLocation): Promise<Buffer> => collect(await repository.get(blob))
+
+    it('gives back what was put, in whatever pieces it came', async () => {
+      await fc.assert(
+        fc.asyncProperty(
+          fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 8 }),
+          fc.boolean(),
+          async (pieces, asynchronous) => {
+            const content = Buffer.concat(pieces)
+            const source = asynchronous ? slowly(pieces) : pieces
+            const blob = await put(repository, 'org', content, source)
+            expect(blob.size).toBe(content.length)
+            expect(await get(blob)).toEqual(content)
+          },
+        ),
+        { numRuns: 40 },
+      )
+    })
+
+    it('keeps megabytes, in pieces that are not its own', async () => {
+      const piece = Buffer.alloc(700_001, 'ab')
+      const content = Buffer.concat([piece, piece, piece, piece])
+      const blob = await put(repository, 'org', content, [piece, piece, piece, piece])
+      expect(blob).toMatchObject({ size: content.length })
+      expect((await get(blob)).equals(content)).toBe(true)
+    })
+
+    it('names a blob by the SHA-512 of the bytes as stored', async () => {
+      for (const content of ['', 'x', 'a\u0000b', 'y'.repeat(100_000)]) {
+        const blob = await put(repository, 'org', content)
+        const stored = await subject.read(blob)
+        expect(blob.address).toBe(createHash('sha512').update(stored).digest('hex'))
+        expect(blob.storedSize).toBe(stored.length)
+        expect(blob.organization).toBe('org')
+      }
+    })
+
+    it('asks for the content digest once, after the last byte', async () => {
+      const events: string[] = []
+      async function* source() {
+        yield Buffer.from('a')
+        events.push('half')
+        yield Buffer.from('b')
+        events.push('end')
+      }
+      await repository.put('org', source(), () => {
+        events.push('digest')
+        return digestOf(Buffer.from('ab'))
+      })
+      expect(events).toEqual(['half', 'end', 'digest'])
+    })
+
+    it('keeps equal content of one organization once', async () => {
+      const first = await put(repository, 'org', 'same')
+      const count = await subject.count()
+      expect(await put(repository, 'org', 'same')).toEqual(first)
+      expect(await subject.count()).toBe(count)
+    })
+
+    it('keeps equal content of two organizations apart', async () => {
+      const a = await put(repository, 'a', 'same')
+      const b = await put(repository, 'b', 'same')
+      await subject.remove(a)
+      await expect(get(a)).rejects.toMatchObject({ code: 'blob_missing' })
+      expect(await get(b)).toEqual(Buffer.from('same'))
+    })
+
+    it('takes any name of an organization', async () => {
+      const names = ['../x', '..', '.', '', '/', 'a/b', 'a\\b', 'C:', '%', '%2E', '%2e', 'con']
+      names.push('A', 'a', '💾'.repeat(32), `${'💾'.repeat(31)}x`, ' ', '-', 'é', 'e\u0301', '\n')
+      const blobs = await Promise.all(names.map((each) => put(repository, each, 'same')))
+      await Promise.all(
+        blobs.map((blob, i) => subject.overwrite(blob, Buffer.from(String(1000 + i)))),
+      )
+      const seen = await Promise.all(blobs.map(get))
+      expect(seen.map(String)).toEqual(names.map((_, i) => String(1000 + i)))
+    })
+
+    it('passes on an error of the source, whatever it is, and keeps nothing', async () => {
+      const errors: unknown[] = [
+        new Error('the client went away'),
+        Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET', syscall: 'read' }),
+        Object.assign(new Error('open'), { code: 'ENOSPC', syscall: 'write' }),
+        'no error at all',
+      ]
+      const before = await subject.count()
+      for (const error of errors) {
+        async function* source() {
+          yield Buffer.from('half of the')
+          throw error
+        }
+        const failure = await put(repository, 'org', '', source()).then(
+          () => 'it was stored',
+          (thrown: unknown) => thrown,
+        )
+        expect(failure).toBe(error)
+      }
+      const broken = repository.put('org', [Buffer.from('x')], () => {
+        throw errors[0]
+      })
+      await expect(broken).rejects.toBe(errors[0])
+      expect(await subject.count()).toBe(before)
+    })
+
+    it('tells that a blob is missing', async () => {
+      const blob = await put(repository, 'org', 'content')
+      await subject.remove(blob)
+      await expect(repository.get(blob)).rejects.toMatchObject({ code: 'blob_missing' })
+      const other = { ...blob, organization: 'never seen' }
+      await expect(repository.get(other)).rejects.toMatchObject({ code: 'blob_missing' })
+    })
+
+    it.each([
+      ['truncated', 'conten'],
+      ['longer', 'contents'],
+      ['empty', ''],
+    ])('tells that a blob is %s', async (_, stored) => {
+      const blob = await put(repository, 'org', 'content')
+      await subject.overwrite(blob, Buffer.from(stored))
+      await expect(repository.get(blob)).rejects.toMatchObject({ code: 'blob_damaged' })
+    })
+
+    it('does not tell where it keeps things', async () => {
+      const blob = await put(repository, 'org', 'content')
+      await subject.remove(blob)
+      const error = await repository.get(blob).catch((failure: unknown) => failure)
+      expect(error).toMatchObject({ message: 'its content is missing from storage' })
+    })
+
+    it('refuses a blob of an unknown middleware', async () => {
+      const blob = await put(repository, 'org', 'content')
+      const foreign = { ...blob, middleware: 'ROT13' } as unknown as BlobLocation
+      await expect(repository.get(foreign)).rejects.toMatchObject({
+        code: 'blob_damaged',
+        message: expect.stringContaining('ROT13'),
+      })
+    })
+
+    it('heals a blob that is damaged or gone by an equal upload', async () => {
+      const blob = await put(repository, 'org', 'content')
+      await subject.overwrite(blob, Buffer.from('CONTENT'))
+      await put(repository, 'org', 'content')
+      expect((await get(blob)).toString()).toBe('content')
+      await subject.remove(blob)
+      await put(repository, 'org', 'content')
+      expect((await get(blob)).toString()).toBe('content')
+    })
+
+    it('stores the same content many times at once', async () => {
+      const puts = Array.from({ length: 60 }, () => put(repository, 'org', 'same'))
+      const blobs = await Promise.all(puts)
+      expect(new Set(blobs.map((blob) => blob.address)).size).toBe(1)
+      expect(await subject.count()).toBe(1)
+      expect((await get(await put(repository, 'org', 'same'))).toString()).toBe('same')
+    })
+
+    it('stores many contents of many organizations at once', async () => {
+      const contents = Array.from({ length: 150 }, (_, i) => `content ${i}`)
+      const blobs = await Promise.all(
+        contents.map((content, i) => put(repository, `org-${i % 30}`, content)),
+      )
+      expect(await subject.count()).toBe(150)
+      const seen = await Promise.all(blobs.map(get))
+      expect(seen.map(String)).toEqual(contents)
+    })
+
+    it('reads a blob while it is put again and again', async () => {
+      const content = Buffer.alloc(600_000, 'z')
+      const blob = await put(repository, 'org', content)
+      const writing = Promise.all(Array.from({ length: 10 }, () => put(repository, 'org', content)))
+      for (let i = 0; i < 10; i++) expect((await get(blob)).equals(content)).toBe(true)
+      await writing
+    })
+
+    it('tells how many bytes are free', async () => {
+      const { freeBytes } = await repository.check()
+      expect(freeBytes).toBeGreaterThan(0)
+      expect(await subject.count()).toBe(0)
+    })
+  })
+}
+
+async function* slowly(pieces: readonly Uint8Array[]): AsyncGenerator<Uint8Array> {
+  for (const piece of pieces) {
+    await new Promise((resolve) => setImmediate(resolve))
+    yield piece
+  }
+}

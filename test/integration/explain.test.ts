@@ -1,0 +1,179 @@
+/** With 100,000 raw files no query of the API may read a whole table. */
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, expect, it, vi } from 'vitest'
+import type { MetaRepository, RawFileFilter } from '../../src/domain/meta-repository.js'
+import { canonicalMimeTypes, mimeTypesDigest } from '../../src/domain/mime-types.js'
+import { createMetaRepository } from '../../src/meta/repository.js'
+import { testDatabase } from '../support/database.js'
+import { boefjeMeta, newRawFile } from '../support/rows.js'
+
+const JOBS = 2_000
+const FILES = 100_000
+
+let database: Awaited<ReturnType<typeof testDatabase>>
+let meta: MetaRepository
+
+/** An id that the generated rows have, by kind and number. */
+const id = (kind: 'job' | 'raw' | 'normalizer', n: number): string => {
+  const prefix = { job: '00000001', raw: '00000002', normalizer: '00000003' }[kind]
+  return `${prefix}-0000-4000-8000-${n.toString(16).padStart(12, '0')}`
+}
+const sqlId = (kind: Parameters<typeof id>[0], n: string): string =>
+  `('${id(kind, 0).slice(0, 24)}' || lpad(to_hex(${n}), 12, '0'))::uuid`
+
+/** 50 files for each job; every organization has 10 jobs; the types of each job's files differ. */
+const FILL = `
+  INSERT INTO boefje_meta (id, boefje_id, organization, arguments, started_at, ended_at, input_ooi)
+  SELECT ${sqlId('job', 'n')}, 'boefje-' || n % 40, 'org-' || n % 200, '{}',
+         now() - n * interval '1 minute', now(), CASE n % 3 WHEN 0 THEN NULL ELSE 'Ooi|' || n END
+  FROM generate_series(1, ${JOBS}) n;
+  INSERT INTO blob (organization, content_digest, size, address, stored_size, middleware)
+  SELECT 'org-' || n % 200, 'sha512:' || n, 10, n, 10, 'IDENTITY' FROM generate_series(1, ${FILES}) n;
+  INSERT INTO raw_file (id, boefje_meta_id, organization, mime_types, mime_types_digest, secure_hash, blob_id)
+  SELECT ${sqlId('raw', 'n')}, ${sqlId('job', `n % ${JOBS} + 1`)}, 'org-' || (n % ${JOBS} + 1) % 200, types,
+         sha256(convert_to(array_to_json(types)::text, 'UTF8')), 'sha512:' || n, n
+  FROM generate_series(1, ${FILES}) n, LATERAL (
+    SELECT CASE WHEN n % 20000 = 0 THEN ARRAY['rare/type', 'slot/' || n / ${JOBS}]
+                ELSE ARRAY['boefje/' || n % 40, 'slot/' || n / ${JOBS}, 'text/plain'] END::varchar[] AS types
+  ) t;
+  INSERT INTO normalizer_meta (id, normalizer_id, started_at, ended_at, raw_file_id, organization)
+  SELECT ${sqlId('normalizer', 'n')}, 'normalizer-' || n % 2000, now() - n * interval '1 second', now(),
+         ${sqlId('raw', 'n')}, 'org-' || (n % ${JOBS} + 1) % 200
+  FROM generate_series(1, ${FILES / 2}) n;
+`
+
+beforeAll(async () => {
+  database = await testDatabase()
+  meta = createMetaRepository(database)
+  await database.pool.query(FILL)
+  await database.pool.query('ANALYZE')
+})
+
+afterAll(() => database?.close())
+
+interface Plan {
+  readonly 'Node Type': string
+  readonly 'Relation Name'?: string
+  readonly 'Index Name'?: string
+  readonly Plans?: readonly Plan[]
+}
+
+const nodesOf = (plan: Plan): Plan[] => [plan, ...(plan.Plans ?? []).flatMap(nodesOf)]
+
+interface Sent {
+  readonly text: string
+  readonly values: unknown[]
+}
+
+/** The statements that an action sends to the database, with their parameters. */
+async function capture(action: () => Promise<unknown>): Promise<Sent[]> {
+  const spy = vi.spyOn(database.pool, 'query')
+  try {
+    await action()
+    return spy.mock.calls.map((call: unknown[]) => {
+      const [first, second] = call
+      const config = typeof first === 'string' ? { text: first } : (first as Partial<Sent>)
+      return { text: config.text ?? '', values: (second as unknown[]) ?? config.values ?? [] }
+    })
+  } finally {
+    spy.mockRestore()
+  }
+}
+
+async function plansOf(sent: readonly Sent[]): Promise<Plan[]> {
+  const plans: Plan[] = []
+  for (const { text, values } of sent) {
+    const { rows } = await database.pool.query(`EXPLAIN (FORMAT JSON) ${text}`, values)
+    plans.push(...nodesOf(rows[0]['QUERY PLAN'][0].Plan))
+  }
+  return plans
+}
+
+const filter = (changes: Partial<RawFileFilter>): RawFileFilter => ({
+  organizations: [],
+  rawIds: [],
+  mimeTypes: [],
+  ...changes,
+})
+const PAGE = { limit: 10, offset: 0 }
+const organization = 'org-7'
+const TYPES = mimeTypesDigest(canonicalMimeTypes(['text/plain']))
+
+const QUERIES: Record<string, (meta: MetaRepository) => Promise<unknown>> = {
+  'raw files of an organization': (m) =>
+    m.listRawFiles(filter({ organizations: [organization] }), 10),
+  'a hundred raw files of an organization': (m) =>
+    m.listRawFiles(filter({ organizations: [organization] }), 100),
+  'raw files of two organizations': (m) =>
+    m.listRawFiles(filter({ organizations: [organization, 'org-8'] }), 10),
+  'raw files of an organization that has none': (m) =>
+    m.listRawFiles(filter({ organizations: ['never seen'] }), 10),
+  'raw files of a job': (m) => m.listRawFiles(filter({ boefjeMetaId: id('job', 7) }), 100),
+  'raw files of a job in an organization': (m) =>
+    m.listRawFiles(filter({ organizations: [organization], boefjeMetaId: id('job', 7) }), 100),
+  'raw files by id': (m) =>
+    m.listRawFiles(filter({ rawIds: [id('raw', 5), id('raw', 99_999)] }), 10),
+  'raw files of a rare type': (m) => m.listRawFiles(filter({ mimeTypes: ['rare/type'] }), 10),
+  'raw files of a rare type in an organization': (m) =>
+    m.listRawFiles(filter({ organizations: [organization], mimeTypes: ['rare/type'] }), 10),
+  'the latest unread raw files of an organization': (m) =>
+    m.listRawFiles(filter({ organizations: [organization], normalized: false }), 10),
+  'read raw files of a job': (m) =>
+    m.listRawFiles(filter({ boefjeMetaId: id('job', 7), normalized: true }), 10),
+  'a raw file': (m) => m.findRawFile(id('raw', 77)),
+  'types of an organization': (m) => m.countMimeTypes(filter({ organizations: [organization] })),
+  'types of a job': (m) => m.countMimeTypes(filter({ boefjeMetaId: id('job', 7) })),
+  'types of rare files': (m) => m.countMimeTypes(filter({ mimeTypes: ['rare/type'] })),
+  'a job': (m) => m.findBoefjeMeta(id('job', 7)),
+  'the latest jobs of an organization': (m) =>
+    m.listBoefjeMeta({ organization, descending: true }, PAGE),
+  'the latest jobs of a boefje': (m) =>
+    m.listBoefjeMeta({ organization, boefjeId: 'boefje-7', descending: true }, PAGE),
+  'the latest jobs of an input': (m) =>
+    m.listBoefjeMeta({ organization, inputOoi: 'Ooi|7', descending: true }, PAGE),
+  'the latest jobs of a boefje without an input': (m) =>
+    m.listBoefjeMeta(
+      { organization, boefjeId: 'boefje-7', inputOoi: null, descending: true },
+      PAGE,
+    ),
+  'a normalizer meta': (m) => m.findNormalizerMeta(id('normalizer', 7)),
+  'the latest normalizer metas of an organization': (m) =>
+    m.listNormalizerMeta({ organization, descending: true }, PAGE),
+  'normalizer metas of a raw file': (m) =>
+    m.listNormalizerMeta({ organization, rawId: id('raw', 7), descending: true }, PAGE),
+  'the latest normalizer metas of a normalizer': (m) =>
+    m.listNormalizerMeta({ organization, normalizerId: 'normalizer-7', descending: true }, PAGE),
+  'the target of an upload': (m) => m.findUploadTarget(id('job', 7), [TYPES]),
+  'the commit of an upload': async (m) => {
+    const job = boefjeMeta({ id: randomUUID() })
+    await m.insertBoefjeMeta(job)
+    await m.commitUpload([newRawFile(job, ['x']), newRawFile(job, ['y'])])
+  },
+}
+
+it('has filled its tables', async () => {
+  const { rows } = await database.pool.query(
+    'SELECT (SELECT count(*) FROM raw_file)::int AS files, (SELECT count(*) FROM boefje_meta)::int AS jobs',
+  )
+  expect(rows).toEqual([{ files: FILES, jobs: JOBS }])
+  expect(await meta.listRawFiles(filter({ mimeTypes: ['rare/type'] }), 100)).toHaveLength(5)
+  expect(await meta.listRawFiles(filter({ organizations: [organization] }), 1000)).toHaveLength(500)
+})
+
+it('sees that a query reads a whole table', async () => {
+  const nodes = await plansOf([{ text: 'SELECT count(secure_hash) FROM raw_file', values: [] }])
+  expect(nodes.map((node) => [node['Node Type'], node['Relation Name']])).toContainEqual([
+    'Seq Scan',
+    'raw_file',
+  ])
+})
+
+it.each(Object.keys(QUERIES))('reads no whole table for %s', async (name) => {
+  const sent = await capture(() => QUERIES[name]?.(meta) ?? Promise.reject())
+  expect(sent.length).toBeGreaterThan(0)
+  const nodes = await plansOf(sent)
+  const whole = nodes.filter((node) => node['Node Type'] === 'Seq Scan' && node['Relation Name'])
+  // Few rows for ever: one for each timestamp authority.
+  const tables = whole.map((node) => node['Relation Name'])
+  expect(tables.filter((table) => table !== 'signing_provider')).toEqual([])
+})

@@ -1,0 +1,261 @@
+import { randomUUID } from 'node:crypto'
+import pg from 'pg'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import type { MetaRepository } from '../../src/domain/meta-repository.js'
+import { type Database, openDatabase } from '../../src/meta/client.js'
+import { createMetaRepository } from '../../src/meta/repository.js'
+import { metaRepositoryContract } from '../contracts/meta-repository.contract.js'
+import { testDatabase } from '../support/database.js'
+import { silentLog } from '../support/postgres.js'
+import { boefjeMeta, newRawFile, storedFiles } from '../support/rows.js'
+
+const PATIENCE = { timeout: 10_000, interval: 20 }
+
+type TestDatabase = Awaited<ReturnType<typeof testDatabase>>
+
+let database: TestDatabase
+/** The pool of another process on the same database. */
+let other: Database
+let meta: MetaRepository
+
+beforeAll(async () => {
+  database = await testDatabase()
+  meta = createMetaRepository(database)
+  other = openDatabase(database.uri, 16, silentLog)
+})
+
+afterAll(async () => {
+  await other?.close()
+  await database?.close()
+})
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
+
+metaRepositoryContract('Postgres', async () => ({ meta, rival: createMetaRepository(other) }))
+
+const count = async (table: string, where = 'true'): Promise<number> => {
+  const { rows } = await database.pool.query(
+    `SELECT count(*)::int AS n FROM ${table} WHERE ${where}`,
+  )
+  return rows[0].n
+}
+const counts = async (): Promise<number[]> =>
+  Promise.all(['blob', 'raw_file', 'outbox'].map((table) => count(table)))
+
+async function storedJob() {
+  const job = boefjeMeta()
+  await meta.insertBoefjeMeta(job)
+  return job
+}
+
+describe('the commit of an upload', () => {
+  it('is one prepared statement, and so is the look-up before it', async () => {
+    const job = await storedJob()
+    const files = ['x', 'y', 'z'].map((tag) => newRawFile(job, [tag]))
+    const query = vi.spyOn(database.pool, 'query')
+    const connect = vi.spyOn(pg.Client.prototype, 'query')
+    await meta.findUploadTarget(job.id, [])
+    expect(connect).toHaveBeenCalledTimes(1)
+    await meta.commitUpload(files)
+    expect(query).toHaveBeenCalledTimes(2)
+    expect(connect).toHaveBeenCalledTimes(2)
+    for (const [config] of connect.mock.calls) expect(config).toHaveProperty('name')
+  })
+
+  it('writes rows and events that the database has as text for text', async () => {
+    const job = await storedJob()
+    const file = newRawFile(job, ['b', 'a'])
+    const body = '{"n":1.10,"s":"\\u00e9 é 💾"}'
+    await meta.commitUpload([{ ...file, event: { ...file.event, body } }])
+    const { rows } = await database.pool.query(
+      `SELECT o.message_id, o.event_id, o.body, o.headers, r.mime_types, r.organization,
+              r.mime_types_digest = sha256(convert_to(array_to_json(r.mime_types)::text, 'UTF8')) AS same
+       FROM outbox o JOIN raw_file r ON r.id = o.message_id WHERE r.id = $1`,
+      [file.id],
+    )
+    expect(rows).toEqual([
+      {
+        message_id: file.id,
+        event_id: 'raw_file_received',
+        body,
+        headers: file.event.headers,
+        mime_types: ['a', 'b'],
+        organization: job.organization,
+        same: true,
+      },
+    ])
+  })
+
+  it.each([
+    ['its MIME types are too long', { mimeTypes: ['x'.repeat(65)] }, 'invalid_value'],
+    ['its hash is too long', { secureHash: 'x'.repeat(257) }, 'invalid_value'],
+    ['its id is no UUID', { id: 'no uuid' }, 'invalid_value'],
+    ['its link has a null character', { hashRetrievalLink: 'a\u0000' }, 'invalid_value'],
+  ])('stores nothing at all when one file fails: %s', async (_, changes, code) => {
+    const job = await storedJob()
+    const before = await counts()
+    const files = [newRawFile(job, ['x']), { ...newRawFile(job, ['y']), ...changes }]
+    await expect(meta.commitUpload(files)).rejects.toMatchObject({ name: 'BytesError', code })
+    expect(await counts()).toEqual(before)
+  })
+
+  it('stores nothing at all when the events cannot be written', async () => {
+    const job = await storedJob()
+    const before = await counts()
+    await database.pool.query('ALTER TABLE outbox ADD CONSTRAINT none CHECK (false) NOT VALID')
+    try {
+      await expect(meta.commitUpload([newRawFile(job, ['x'])])).rejects.toThrow()
+    } finally {
+      await database.pool.query('ALTER TABLE outbox DROP CONSTRAINT none')
+    }
+    expect(await counts()).toEqual(before)
+    await meta.commitUpload([newRawFile(job, ['x'])])
+  })
+
+  it('says that the job is gone when somebody deletes it meanwhile', async () => {
+    const gone = { code: 'boefje_meta_not_found', message: expect.stringContaining('deleted') }
+    const job = await storedJob()
+    const files = [newRawFile(job, ['x'])]
+    await meta.findUploadTarget(job.id, [])
+    await database.pool.query('DELETE FROM boefje_meta WHERE id = $1', [job.id])
+    const before = await counts()
+    await expect(meta.commitUpload(files)).rejects.toMatchObject(gone)
+    expect(await counts()).toEqual(before)
+
+    // The deletion is not committed yet when the upload comes.
+    const second = await storedJob()
+    const client = await database.pool.connect()
+    await client.query('BEGIN')
+    await client.query('DELETE FROM boefje_meta WHERE id = $1', [second.id])
+    const upload = expect(meta.commitUpload([newRawFile(second, ['x'])])).rejects.toMatchObject(
+      gone,
+    )
+    await vi.waitFor(async () => {
+      expect(await count('pg_stat_activity', "wait_event_type = 'Lock'")).toBe(1)
+    }, PATIENCE)
+    await client.query('COMMIT')
+    client.release()
+    await upload
+    expect(await counts()).toEqual(before)
+  })
+
+  it('waits for an equal upload, and takes over when that is rolled back', async () => {
+    const job = await storedJob()
+    const file = newRawFile(job, ['x'], 'content of both')
+    const blob = file.blob
+    const client = await database.pool.connect()
+    await client.query('BEGIN')
+    const { rows } = await client.query(
+      `INSERT INTO blob (organization, content_digest, size, address, stored_size, middleware)
+       VALUES ($1, $2, $3, $4, $3, 'IDENTITY') RETURNING id`,
+      [blob.organization, blob.contentDigest, blob.size, blob.address],
+    )
+    await client.query(
+      `INSERT INTO raw_file (id, boefje_meta_id, organization, mime_types, mime_types_digest, blob_id)
+       VALUES ($1, $2, $3, '{x}', $4, $5)`,
+      [randomUUID(), job.id, job.organization, file.mimeTypesDigest, rows[0].id],
+    )
+    const upload = meta.commitUpload([file])
+    await vi.waitFor(async () => {
+      expect(await count('pg_stat_activity', "wait_event_type = 'Lock'")).toBe(1)
+    }, PATIENCE)
+    await client.query('ROLLBACK')
+    client.release()
+    expect(await upload).toEqual([file.id])
+    expect(await meta.findRawFile(file.id)).toMatchObject({ blob })
+  })
+
+  it('keeps one blob for all equal files that come at once', async () => {
+    const jobs = await Promise.all(Array.from({ length: 12 }, storedJob))
+    const files = jobs.map((job) => newRawFile(job, ['x'], 'shared by twelve'))
+    await Promise.all(files.map((file) => meta.commitUpload([file])))
+    const digest = files[0]?.blob.contentDigest
+    expect(await count('blob', `content_digest = '${digest}'`)).toBe(1)
+    expect(await count('raw_file', `secure_hash = '${digest}'`)).toBe(12)
+  })
+
+  it('keeps the row of a known blob as it is', async () => {
+    const [a, b] = [await storedJob(), await storedJob()]
+    const first = newRawFile(a, ['x'], 'kept')
+    await meta.commitUpload([first])
+    const second = newRawFile(b, ['x'], 'kept')
+    await meta.commitUpload([{ ...second, blob: { ...second.blob, address: 'elsewhere' } }])
+    expect((await meta.findRawFile(second.id))?.blob).toEqual(first.blob)
+  })
+})
+
+describe('rows of another version of the service', () => {
+  it('without times, hashes or MIME types can be read', async () => {
+    const { ids, job } = await storedFiles(meta, [['x']], {})
+    await database.pool.query('UPDATE boefje_meta SET started_at = NULL WHERE id = $1', [job.id])
+    await database.pool.query(
+      'UPDATE raw_file SET mime_types = NULL, secure_hash = NULL, hash_retrieval_link = NULL WHERE id = $1',
+      ids,
+    )
+    expect((await meta.findRawFile(ids[0] ?? ''))?.rawFile).toMatchObject({
+      boefjeMeta: { startedAt: '0001-01-01T00:00:00Z' },
+      mimeTypes: [],
+      secureHash: null,
+      hashRetrievalLink: null,
+    })
+  })
+
+  it('tell the signing provider', async () => {
+    const { ids } = await storedFiles(meta, [['x']], {})
+    await database.pool.query(
+      `WITH p AS (INSERT INTO signing_provider (url) VALUES ('https://tsa.example') RETURNING id)
+       UPDATE raw_file SET signing_provider_id = p.id FROM p WHERE raw_file.id = $1`,
+      ids,
+    )
+    const found = await meta.findRawFile(ids[0] ?? '')
+    expect(found?.rawFile.signingProviderUrl).toBe('https://tsa.example')
+  })
+})
+
+describe('the connection', () => {
+  const terminateAll = async (): Promise<void> => {
+    await database.pool.query(
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+       WHERE datname = current_database() AND pid <> pg_backend_pid()`,
+    )
+    // The pools have to see it: they would still hand out a connection that is lost.
+    await vi.waitFor(() => {
+      expect([database.pool.totalCount, other.pool.totalCount]).toEqual([1, 0])
+    }, PATIENCE)
+  }
+
+  it('is in UTC and ISO, whatever the database prefers', async () => {
+    const name = new URL(database.uri).pathname.slice(1)
+    await database.pool.query(`ALTER DATABASE ${name} SET TimeZone = 'Asia/Kolkata'`)
+    await database.pool.query(`ALTER DATABASE ${name} SET DateStyle = 'German'`)
+    await terminateAll()
+    const job = boefjeMeta()
+    const rival = createMetaRepository(other)
+    await rival.insertBoefjeMeta(job)
+    expect(await rival.findBoefjeMeta(job.id)).toEqual(job)
+  })
+
+  it('that is lost makes a domain error', async () => {
+    const client = new pg.Client({ connectionString: database.uri })
+    client.on('error', () => {})
+    await client.connect()
+    try {
+      await client.query('BEGIN')
+      await client.query('LOCK TABLE boefje_meta')
+      const blocked = expect(meta.findBoefjeMeta(randomUUID())).rejects.toMatchObject({
+        name: 'BytesError',
+        code: 'database_unavailable',
+      })
+      await vi.waitFor(async () => {
+        expect(await count('pg_stat_activity', "wait_event_type = 'Lock'")).toBe(1)
+      }, PATIENCE)
+      await terminateAll()
+      await blocked
+      await meta.check()
+    } finally {
+      await client.end().catch(() => undefined)
+    }
+  })
+})

@@ -1,0 +1,127 @@
+/** The real program as a process of its own. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { inject } from 'vitest'
+import { createDatabase, dropDatabase } from './postgres.js'
+import { TEMPLATE } from './template.js'
+
+const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url))
+
+export const USERNAME = 'tester'
+export const PASSWORD = 'a test password'
+export const SECRET = 'a secret that only tests know, 32 bytes'
+
+type Environment = Record<string, string>
+
+/** A running process of the service. */
+export interface TestService {
+  readonly url: string
+  readonly process: ChildProcess
+  /** What it has logged so far, a JSON object a line. */
+  log(): string
+  /** SIGTERM; resolves to the exit code. */
+  stop(): Promise<number | null>
+  /** SIGKILL. */
+  kill(): Promise<void>
+}
+
+/** A data directory and a database that outlive the processes that use them. */
+export interface TestStore {
+  readonly dataDir: string
+  readonly databaseUri: string
+  /** Starts a process on this store. */
+  start(environment?: Environment): Promise<TestService>
+  /** Stops what still runs and removes everything. */
+  remove(): Promise<void>
+}
+
+export async function testStore(): Promise<TestStore> {
+  const name = `test_${randomBytes(8).toString('hex')}`
+  const databaseUri = await createDatabase(inject('postgresUri'), name, TEMPLATE)
+  const dataDir = await mkdtemp(join(tmpdir(), 'bytes-test-data-'))
+  const running = new Set<TestService>()
+  return {
+    dataDir,
+    databaseUri,
+    start: async (environment = {}) => {
+      const service = await startProcess({
+        BYTES_USERNAME: USERNAME,
+        BYTES_PASSWORD: PASSWORD,
+        BYTES_SECRET: SECRET,
+        BYTES_DB_URI: databaseUri,
+        BYTES_DATA_DIR: dataDir,
+        BYTES_PORT: '0',
+        BYTES_LOGGING_FORMAT: 'json',
+        BYTES_TOKEN_RATE_LIMIT: '100000',
+        ...environment,
+      })
+      running.add(service)
+      return service
+    },
+    remove: async () => {
+      for (const service of running) await service.kill()
+      await dropDatabase(inject('postgresUri'), name)
+      await rm(dataDir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** Runs the program with this environment and nothing else; for what is expected to end by itself. */
+export async function runProcess(
+  args: readonly string[],
+  environment: Environment,
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const child = spawnProcess(args, environment)
+  let stdout = ''
+  let stderr = ''
+  child.stdout?.on('data', (chunk) => {
+    stdout += chunk
+  })
+  child.stderr?.on('data', (chunk) => {
+    stderr += chunk
+  })
+  const [code] = await once(child, 'close')
+  return { code, stdout, stderr }
+}
+
+export function spawnProcess(args: readonly string[], environment: Environment): ChildProcess {
+  return spawn(process.execPath, [MAIN, ...args], {
+    env: { PATH: process.env.PATH, ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+}
+
+async function startProcess(environment: Environment): Promise<TestService> {
+  const child = spawnProcess([], environment)
+  let output = ''
+  const closed = once(child, 'close')
+  const url = await new Promise<string>((resolve, reject) => {
+    const read = (chunk: Buffer): void => {
+      output += chunk
+      const found = /"url":"([^"]+)"[^\n]*"msg":"serving"/.exec(output)
+      if (found?.[1]) resolve(found[1])
+    }
+    child.stdout?.on('data', read)
+    child.stderr?.on('data', read)
+    closed.then(([code]) => reject(new Error(`the service ended with ${code}: ${output}`)))
+  })
+  const end = async (signal: NodeJS.Signals): Promise<number | null> => {
+    child.kill(signal)
+    const [code] = await closed
+    return code
+  }
+  return {
+    url,
+    process: child,
+    log: () => output,
+    stop: () => end('SIGTERM'),
+    kill: async () => {
+      await end('SIGKILL')
+    },
+  }
+}

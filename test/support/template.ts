@@ -1,0 +1,2 @@
+/** Database with all migrations that each test file gets a copy of. */
+export const TEMPLATE = 'bytes_template'
