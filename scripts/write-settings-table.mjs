@@ -4,7 +4,7 @@ import { settingsTable } from '../dist/settings.js'
 
 const file = new URL('../README.md', import.meta.url)
 const text = readFileSync(file, 'utf8')
-const between = /(<!-- settings -->\n)[^]*(<!-- \/settings -->)/
+const between = /(<!-- settings -->\n).*(<!-- \/settings -->)/s
 writeFileSync(
   file,
   text.replace(between, (_, begin, end) => `${begin}\n${settingsTable()}\n\n${end}`),
