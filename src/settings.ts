@@ -144,7 +144,7 @@ const VARIABLES = {
     'BYTES_DB_CONNECTION_POOL_SIZE',
     'most database connections at a time',
     '16',
-    integer(2, 1000),
+    integer(4, 1000),
   ),
   dbConnectTimeoutSeconds: variable(
     'BYTES_DB_CONNECT_TIMEOUT_SECONDS',

@@ -5,29 +5,46 @@ import { domainError } from './sqlstate.js'
 
 export interface Database {
   readonly pool: pg.Pool
+  /** Connections for the two prepared statements of uploads, which keep one plan. */
+  readonly uploads: pg.Pool
   readonly drizzle: NodePgDatabase
   close(): Promise<void>
 }
 
+/** Most connections for uploads: their statements are grouped, so that few are enough. */
+const UPLOAD_CONNECTIONS = 4
+
+/** Times are read back as text in the session's zone. */
+const SESSION = '-c TimeZone=UTC -c DateStyle=ISO'
+
 /**
- * Opens a pool of connections; none is made until the first query.
+ * Opens pools of connections; none is made until the first query.
  * @param uri `postgresql://user:password@host/database`
- * @param poolSize most connections at the same time
+ * @param poolSize most connections at the same time, 4 or more
  */
 export function openDatabase(uri: string, poolSize: number, log: Log): Database {
-  const pool = new pg.Pool({
-    connectionString: uri,
-    max: poolSize,
-    application_name: 'bytes',
-    connectionTimeoutMillis: 5_000,
-    keepAlive: true,
-    // Times are read back as text in the session's zone.
-    options: '-c TimeZone=UTC -c DateStyle=ISO',
-  })
-  pool.on('error', (error) => {
-    log.warn({ reason: error.message }, 'an idle database connection was lost')
-  })
-  return { pool, drizzle: drizzle(pool), close: () => pool.end() }
+  const open = (max: number, options: string): pg.Pool => {
+    const pool = new pg.Pool({
+      connectionString: uri,
+      max,
+      application_name: 'bytes',
+      connectionTimeoutMillis: 5_000,
+      keepAlive: true,
+      options,
+    })
+    pool.on('error', (error) => {
+      log.warn({ reason: error.message }, 'an idle database connection was lost')
+    })
+    return pool
+  }
+  const forUploads = Math.min(UPLOAD_CONNECTIONS, Math.floor(poolSize / 4))
+  const pool = open(poolSize - forUploads, SESSION)
+  // Planning the commit takes Postgres longer than running it, and it would plan it each time.
+  const uploads = open(forUploads, `${SESSION} -c plan_cache_mode=force_generic_plan`)
+  const close = async (): Promise<void> => {
+    await Promise.all([pool.end(), uploads.end()])
+  }
+  return { pool, uploads, drizzle: drizzle(pool), close }
 }
 
 /**

@@ -8,11 +8,11 @@ import { translated } from './sqlstate.js'
 import { createUploads } from './uploads.js'
 
 /** The meta repository on Postgres. */
-export function createMetaRepository({ drizzle, pool }: Database): MetaRepository {
+export function createMetaRepository({ drizzle, pool, uploads }: Database): MetaRepository {
   return {
     ...createJobs(drizzle),
     ...createRawFiles(drizzle),
-    ...createUploads(pool),
+    ...createUploads(uploads),
     ...createCounts(pool),
     ...createOutboxState(pool),
     check: async () => {

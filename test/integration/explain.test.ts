@@ -63,30 +63,54 @@ const nodesOf = (plan: Plan): Plan[] => [plan, ...(plan.Plans ?? []).flatMap(nod
 interface Sent {
   readonly text: string
   readonly values: unknown[]
+  /** Of a prepared statement. */
+  readonly name?: string | undefined
 }
 
 /** The statements that an action sends to the database, with their parameters. */
 async function capture(action: () => Promise<unknown>): Promise<Sent[]> {
-  const spy = vi.spyOn(database.pool, 'query')
+  const spies = [vi.spyOn(database.pool, 'query'), vi.spyOn(database.uploads, 'query')]
   try {
     await action()
-    return spy.mock.calls.map((call: unknown[]) => {
+    const calls = spies.flatMap((spy) => spy.mock.calls)
+    return calls.map((call: unknown[]) => {
       const [first, second] = call
       const config = typeof first === 'string' ? { text: first } : (first as Partial<Sent>)
-      return { text: config.text ?? '', values: (second as unknown[]) ?? config.values ?? [] }
+      return {
+        text: config.text ?? '',
+        values: (second as unknown[]) ?? config.values ?? [],
+        name: config.name,
+      }
     })
   } finally {
-    spy.mockRestore()
+    for (const spy of spies) spy.mockRestore()
   }
 }
 
 async function plansOf(sent: readonly Sent[]): Promise<Plan[]> {
   const plans: Plan[] = []
-  for (const { text, values } of sent) {
-    const { rows } = await database.pool.query(`EXPLAIN (FORMAT JSON) ${text}`, values)
+  for (const { text, values, name } of sent) {
+    const rows = name ? await genericPlan(name, text) : await plan(text, values)
     plans.push(...nodesOf(rows[0]['QUERY PLAN'][0].Plan))
   }
   return plans
+}
+
+async function plan(text: string, values: unknown[]) {
+  return (await database.pool.query(`EXPLAIN (FORMAT JSON) ${text}`, values)).rows
+}
+
+/** The one plan that a prepared statement keeps: the values that it is asked with do not count. */
+async function genericPlan(name: string, text: string) {
+  const client = await database.uploads.connect()
+  try {
+    await client.query(`PREPARE "explain ${name}" AS ${text}`)
+    const last = Math.max(...[...text.matchAll(/\$(\d+)/g)].map((match) => Number(match[1])))
+    const nulls = Array(last).fill('NULL').join(', ')
+    return (await client.query(`EXPLAIN (FORMAT JSON) EXECUTE "explain ${name}" (${nulls})`)).rows
+  } finally {
+    client.release(true)
+  }
 }
 
 const filter = (changes: Partial<RawFileFilter>): RawFileFilter => ({

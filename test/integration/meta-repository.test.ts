@@ -54,7 +54,7 @@ describe('the commit of an upload', () => {
   it('is one prepared statement, and so is the look-up before it', async () => {
     const job = await storedJob()
     const files = ['x', 'y', 'z'].map((tag) => newRawFile(job, [tag]))
-    const query = vi.spyOn(database.pool, 'query')
+    const query = vi.spyOn(database.uploads, 'query')
     const connect = vi.spyOn(pg.Client.prototype, 'query')
     await meta.findUploadTarget(job.id, [])
     expect(connect).toHaveBeenCalledTimes(1)
@@ -222,7 +222,8 @@ describe('the connection', () => {
     )
     // The pools have to see it: they would still hand out a connection that is lost.
     await vi.waitFor(() => {
-      expect([database.pool.totalCount, other.pool.totalCount]).toEqual([1, 0])
+      const pools = [database.pool, database.uploads, other.pool, other.uploads]
+      expect(pools.map((pool) => pool.totalCount)).toEqual([1, 0, 0, 0])
     }, PATIENCE)
   }
 
