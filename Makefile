@@ -1,8 +1,8 @@
 # `make run` and `make test` need Node >= 20 and npm, nothing else.
 SHELL := /bin/sh
-BYTES_DATA_DIR ?= ./data
-export BYTES_DATA_DIR
-ENV_FILE := $(if $(wildcard .env),--env-file=.env)
+# The environment wins over .env, and .env over the default.
+DATA_DIR := $(if $(BYTES_DATA_DIR)$(shell grep -s '^BYTES_DATA_DIR=' .env),,BYTES_DATA_DIR=./data)
+NODE := $(DATA_DIR) node $(if $(wildcard .env),--env-file=.env)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test utest itest check done build bench migrations migrate sql
@@ -11,7 +11,7 @@ help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
 
 run: build ## Install, build and serve on http://127.0.0.1:8002
-	@exec node $(ENV_FILE) dist/main.js
+	@$(NODE) dist/main.js
 
 test: tools ## Run all tests, on a throwaway Postgres and RabbitMQ
 	@npx --no-install vitest run $(VITEST_FLAGS)
@@ -40,7 +40,7 @@ migrations: build ## Write the migration for a changed schema: make migrations m
 	@npx --no-install drizzle-kit generate --name "$$(printf %s "$(m)" | tr -cs 'A-Za-z0-9' '_')"
 
 migrate: build ## Apply missing migrations to the database of BYTES_DB_URI
-	@node $(ENV_FILE) dist/main.js migrate
+	@$(NODE) dist/main.js migrate
 
 sql: build ## Print the SQL of migrations: make sql [rev1=0] [rev2=1]
 	@node dist/main.js sql $(if $(rev1),--from $(rev1)) $(if $(rev2),--to $(rev2))

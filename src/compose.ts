@@ -1,5 +1,4 @@
 /** Builds the adapters that the settings ask for, joins them, and releases them in reverse order. */
-import { mkdir } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { createApp } from './api/app.js'
@@ -23,6 +22,7 @@ import { applyMigrations } from './meta/migrator.js'
 import { createOutbox } from './meta/outbox.js'
 import { createMetaRepository } from './meta/repository.js'
 import { openDiskRepository } from './raw/disk-repository.js'
+import { makeDirectories } from './raw/durable.js'
 import { identity } from './raw/middleware/identity.js'
 import type { Settings } from './settings.js'
 
@@ -32,9 +32,11 @@ export const VERSION: string = createRequire(import.meta.url)('../package.json')
 export interface Service {
   /** Where it listens. */
   readonly url: string
-  readonly dataDir: string
-  /** Credentials that were generated because none were given, and the file that keeps them. */
-  readonly generated: (Credentials & { readonly path: string }) | undefined
+  readonly username: string
+  /** What was generated because it was not given, and the file that keeps it. */
+  readonly generated: { readonly password: string | undefined; readonly path: string } | undefined
+  /** Resolves when the embedded database has ended by itself: the service is of no use then. */
+  readonly failed: Promise<void>
   /** Finishes the requests in flight, stops the loops and closes everything. */
   stop(): Promise<void>
 }
@@ -42,18 +44,25 @@ export interface Service {
 type Release = () => Promise<unknown>
 
 /** Runs `build` with a list of releasers; when it fails, what was built is released again. */
-async function releasing<T>(build: (releases: Release[]) => Promise<T>): Promise<T> {
+async function releasing<T>(log: Log, build: (releases: Release[]) => Promise<T>): Promise<T> {
   const releases: Release[] = []
   try {
     return await build(releases)
   } catch (error) {
-    await releaseAll(releases)
+    await releaseAll(releases, log)
     throw error
   }
 }
 
-async function releaseAll(releases: Release[]): Promise<void> {
-  for (const release of releases.reverse()) await release()
+/** In reverse order. One that fails does not keep the others from being released. */
+async function releaseAll(releases: Release[], log: Log): Promise<void> {
+  for (let release = releases.pop(); release; release = releases.pop()) {
+    try {
+      await release()
+    } catch (error) {
+      log.error({ err: error }, 'a part could not be closed')
+    }
+  }
 }
 
 /**
@@ -64,9 +73,10 @@ async function composeDatabase(
   settings: Settings,
   log: Log,
   releases: Release[],
+  onFailed: () => void,
   signal?: AbortSignal,
 ): Promise<Database> {
-  const uri = settings.dbUri ?? (await composeEmbedded(settings, log, releases))
+  const uri = settings.dbUri ?? (await composeEmbedded(settings, log, releases, onFailed))
   const database = openDatabase(uri, settings.dbPoolSize, log)
   releases.push(() => database.close())
   await waitForDatabase(database.pool, settings.dbConnectTimeoutSeconds * 1000, log, signal)
@@ -74,20 +84,48 @@ async function composeDatabase(
   return database
 }
 
-async function composeEmbedded(settings: Settings, log: Log, releases: Release[]): Promise<string> {
-  await mkdir(settings.dataDir, { recursive: true })
+async function composeEmbedded(
+  settings: Settings,
+  log: Log,
+  releases: Release[],
+  onFailed: () => void,
+): Promise<string> {
+  // Postgres may run as another user, who has to get through to its own directory.
+  await makeDirectories(settings.dataDir, settings.folderPermission | 0o111)
   const dataDir = join(settings.dataDir, 'postgres')
   const embedded = await startEmbeddedPostgres({ dataDir, log })
   releases.push(() => embedded.stop())
+  void embedded.exited.then(({ expected }) => {
+    if (!expected) onFailed()
+  })
   return embedded.uri
 }
 
 /** Applies the migrations and returns. */
 export async function migrateOnly(settings: Settings, log: Log): Promise<void> {
-  await releasing(async (releases) => {
-    await composeDatabase({ ...settings, migrateOnStart: true }, log, releases)
-    await releaseAll(releases)
+  await releasing(log, async (releases) => {
+    await composeDatabase({ ...settings, migrateOnStart: true }, log, releases, () => undefined)
+    await releaseAll(releases, log)
   })
+}
+
+/** The given credentials; what is missing of them is generated. */
+async function credentialsOf(
+  settings: Settings,
+): Promise<{ credentials: Credentials; generated: Service['generated'] }> {
+  const { username, password, secret } = settings
+  if (username && password && secret) {
+    return { credentials: { username, password, secret }, generated: undefined }
+  }
+  const { path, ...made } = await generatedCredentials(settings.dataDir)
+  return {
+    credentials: {
+      username: username ?? made.username,
+      password: password ?? made.password,
+      secret: secret ?? made.secret,
+    },
+    generated: { password: password ? undefined : made.password, path },
+  }
 }
 
 /**
@@ -95,13 +133,13 @@ export async function migrateOnly(settings: Settings, log: Log): Promise<void> {
  * @param signal ends a start that waits for its database
  */
 export function startService(settings: Settings, log: Log, signal?: AbortSignal): Promise<Service> {
-  return releasing(async (releases) => {
-    const { username, password, secret } = settings
-    const given = username && password && secret ? { username, password, secret } : undefined
-    const generated = given ? undefined : await generatedCredentials(settings.dataDir)
-    const credentials = { ...generated, ...settings }
-
-    const database = await composeDatabase(settings, log, releases, signal)
+  return releasing(log, async (releases) => {
+    let onFailed: () => void = () => undefined
+    const failed = new Promise<void>((resolve) => {
+      onFailed = resolve
+    })
+    const database = await composeDatabase(settings, log, releases, onFailed, signal)
+    const { credentials, generated } = await credentialsOf(settings)
     const meta = createMetaRepository(database)
     const raw = await openDiskRepository({
       dataDir: settings.dataDir,
@@ -135,9 +173,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
     }
 
     const auth = createAuth({
-      username: credentials.username ?? '',
-      password: credentials.password ?? '',
-      secret: credentials.secret ?? '',
+      ...credentials,
       tokenLifetimeMs: settings.accessTokenExpireMinutes * 60_000,
     })
     const ingestPorts = {
@@ -168,9 +204,10 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
     })
     return {
       url: server.url,
-      dataDir: settings.dataDir,
+      username: credentials.username,
       generated,
-      stop: () => releaseAll(releases),
+      failed,
+      stop: () => releaseAll(releases, log),
     }
   })
 }

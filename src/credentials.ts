@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { open, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { syncDirectory } from './raw/durable.js'
 
 const schema = z.object({
   username: z.string().min(1),
@@ -13,7 +14,7 @@ export type Credentials = z.output<typeof schema>
 
 /**
  * Credentials for a service that was given none: made at the first start and kept in
- * `credentials.json` in the data directory, which only its owner can read.
+ * `credentials.json` in the data directory, which must exist; only its owner can read the file.
  * @throws Error when the file is there and cannot be read or understood
  */
 export async function generatedCredentials(
@@ -30,11 +31,17 @@ export async function generatedCredentials(
     password: randomBytes(18).toString('base64url'),
     secret: randomBytes(32).toString('base64url'),
   }
-  await mkdir(dataDir, { recursive: true })
   const temporary = `${path}.${process.pid}`
-  await writeFile(temporary, `${JSON.stringify(credentials, null, 2)}\n`, { mode: 0o600 })
-  await chmod(temporary, 0o600)
+  const handle = await open(temporary, 'w', 0o600)
+  try {
+    await handle.chmod(0o600)
+    await handle.writeFile(`${JSON.stringify(credentials, null, 2)}\n`)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
   await rename(temporary, path)
+  await syncDirectory(dataDir)
   return { ...credentials, path }
 }
 

@@ -58,7 +58,8 @@ main(process.argv.slice(2)).then(
   (error: unknown) => {
     const text = error instanceof Error ? error.message : String(error)
     process.stderr.write(`bytes: ${text}\n`)
-    const usage = error instanceof TypeError && 'code' in error
+    const usage =
+      error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS')
     process.exitCode = error instanceof SettingsError ? EX_CONFIG : usage ? EX_USAGE : 1
   },
 )

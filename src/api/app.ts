@@ -32,6 +32,10 @@ export function createApp({ routes, log, observe, ...options }: AppOptions): Hon
     const requestId = given && CLIENT_REQUEST_ID.test(given) ? given : randomUUID()
     c.set('requestId', requestId)
     c.set('route', 'other')
+    c.set('cut', (error) => {
+      log.error({ requestId, err: error }, 'an answer was cut off')
+      c.env.outgoing.destroy()
+    })
     c.header('x-request-id', requestId)
     c.header('x-content-type-options', 'nosniff')
     const started = performance.now()

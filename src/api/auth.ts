@@ -1,6 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { sign, verify } from 'hono/jwt'
 import { LRUCache } from 'lru-cache'
+import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible'
 import { z } from 'zod'
 import { detail, type HttpProblem } from './problems.js'
 
@@ -15,23 +16,47 @@ export interface AuthOptions {
 
 /** Tokens remembered as verified, a few hundred bytes each. */
 const REMEMBERED = 10_000
+/** In which log-ins are counted. */
+const WINDOW_SECONDS = 60
 
 /** `exp` is optional: existing clients hold tokens that never expire. */
 const claims = z.object({ sub: z.string(), exp: z.number().optional() })
 
 export interface Auth {
+  /** From now on a client has so many log-ins a minute; there is no limit before that. */
+  limitLogIns(perMinute: number): void
+  /** Counts a log-in of a client address. @throws HttpProblem 429 when it has none left */
+  countLogIn(client: string): Promise<void>
   /** Compares in constant time. */
   accepts(username: string, password: string): boolean
   /** A signed token (RFC 7519, HS256) and when it expires, in milliseconds since 1970. */
   issue(): Promise<{ token: string; expiresAt: number }>
   /** @throws HttpProblem 401 unless the header holds a bearer token that this service signed */
   requireBearer(authorization: string | undefined): Promise<void>
-  /** As `requireBearer`, or HTTP basic with the same credentials: for scrapers, which cannot log in. */
-  requireBearerOrBasic(authorization: string | undefined): Promise<void>
+  /**
+   * As `requireBearer`, or HTTP basic with the same credentials: for scrapers, which cannot log in.
+   * Basic credentials that are wrong count as a log-in of the client.
+   * @throws HttpProblem 401, or 429 as `countLogIn`
+   */
+  requireBearerOrBasic(authorization: string | undefined, client: string): Promise<void>
 }
 
+/** Authentication of one account. Remembers verified tokens and the clients' log-ins in memory. */
 export function createAuth({ username, password, secret, tokenLifetimeMs }: AuthOptions): Auth {
   const verified = new LRUCache<string, true>({ max: REMEMBERED })
+  let logIns: RateLimiterMemory | undefined
+
+  const countLogIn = async (client: string): Promise<void> => {
+    try {
+      await logIns?.consume(client)
+    } catch (error) {
+      if (!(error instanceof RateLimiterRes)) throw error
+      const seconds = Math.max(1, Math.ceil(error.msBeforeNext / 1000))
+      throw detail(429, `Too many log-ins: try again in ${seconds} seconds`, {
+        'retry-after': String(seconds),
+      })
+    }
+  }
 
   const accepts = (name: string, word: string): boolean => {
     const names = equal(name, username)
@@ -54,6 +79,10 @@ export function createAuth({ username, password, secret, tokenLifetimeMs }: Auth
   }
 
   return {
+    limitLogIns: (perMinute) => {
+      logIns = new RateLimiterMemory({ points: perMinute, duration: WINDOW_SECONDS })
+    },
+    countLogIn,
     accepts,
     issue: async () => {
       const expiresAt = Date.now() + tokenLifetimeMs
@@ -65,20 +94,24 @@ export function createAuth({ username, password, secret, tokenLifetimeMs }: Auth
       return { token, expiresAt }
     },
     requireBearer,
-    requireBearerOrBasic: async (authorization) => {
+    requireBearerOrBasic: async (authorization, client) => {
       const { scheme, rest } = split(authorization)
       if (scheme !== 'basic') return requireBearer(authorization)
+      // Counted before the credentials are looked at, or the limit would tell right ones apart.
+      await countLogIn(client)
       const pair = Buffer.from(rest.trim(), 'base64').toString('utf8')
       const colon = pair.indexOf(':')
       if (colon < 0 || !accepts(pair.slice(0, colon), pair.slice(colon + 1))) {
-        throw unauthorized('Incorrect username or password')
+        throw unauthorized('Incorrect username or password', 'Basic realm="bytes"')
       }
+      await logIns?.reward(client)
     },
   }
 }
 
-export function unauthorized(text: string): HttpProblem {
-  return detail(401, text, { 'www-authenticate': 'Bearer' })
+/** @param challenge how the client may authenticate (RFC 9110, section 11.6.1) */
+export function unauthorized(text: string, challenge = 'Bearer'): HttpProblem {
+  return detail(401, text, { 'www-authenticate': challenge })
 }
 
 /** Scheme in lower case and what follows the first space (RFC 9110, section 11.4). */

@@ -4,7 +4,7 @@ import { z } from 'zod'
 import type { Auth } from './auth.js'
 import { parseJson, readBody } from './body.js'
 import { detail } from './problems.js'
-import type { App, AppContext, Input, Route } from './route.js'
+import { type App, type AppContext, clientOf, type Input, type Route } from './route.js'
 import { validate } from './validate.js'
 
 export interface DispatchOptions {
@@ -26,7 +26,7 @@ export function dispatch(app: Hono<App>, routes: readonly Route[], options: Disp
   }
   const known = routes.map(({ pattern, method }) => ({
     method,
-    matches: new RegExp(`^${pattern.replace(/\{\w+\}/g, '[^/]+')}$`),
+    matches: new RegExp(`^${pattern.replaceAll('.', '\\.').replace(/\{\w+\}/g, '[^/]+')}$`),
   }))
   const methodsOf = (path: string): string[] => {
     const methods = known.filter((r) => r.matches.test(path)).map((r) => r.method.toUpperCase())
@@ -54,7 +54,9 @@ function elsewhere(c: AppContext, methodsOf: (path: string) => string[]): Respon
 async function authenticate(route: Route, c: AppContext, auth: Auth): Promise<void> {
   const authorization = c.req.header('authorization')
   if (route.access === 'bearer') await auth.requireBearer(authorization)
-  if (route.access === 'bearer or basic') await auth.requireBearerOrBasic(authorization)
+  if (route.access === 'bearer or basic') {
+    await auth.requireBearerOrBasic(authorization, clientOf(c))
+  }
 }
 
 type Parsed = Input<z.ZodObject, z.ZodObject, z.ZodType>

@@ -7,6 +7,7 @@ const INTEGRITY = { status: 'failed', message: 'Integrity error: object might al
 const TABLE: Readonly<Record<ErrorCode, readonly [status: number, body?: (m: string) => object]>> =
   {
     already_exists: [400, () => INTEGRITY],
+    reference_missing: [400, () => INTEGRITY],
     mime_types_not_unique: [400],
     boefje_meta_not_found: [404],
     normalizer_meta_not_found: [404],
@@ -18,6 +19,7 @@ const TABLE: Readonly<Record<ErrorCode, readonly [status: number, body?: (m: str
     storage_unavailable: [503],
     database_unavailable: [503],
     database_conflict: [503],
+    database_timeout: [503],
     broker_unavailable: [503],
   }
 

@@ -36,13 +36,16 @@ export const instant = check({ type: 'string', format: 'date-time' }, (value, ct
     : range(ctx, value, `Input ${parsed.reason}`)
 })
 
-/** Text for a column of so many characters; Postgres stores no NUL. */
+/** Postgres stores none. */
+const NUL = 'The text holds a NUL character: remove it'
+
+/** Text for a column of so many characters. */
 export function column(max: number) {
   return z
     .string()
     .superRefine((value, ctx) => {
       if (value.includes('\0')) {
-        ctx.addIssue({ code: 'custom', message: 'The text holds a NUL character: remove it' })
+        ctx.addIssue({ code: 'custom', message: NUL })
       } else if (value.length > max && [...value].length > max) {
         ctx.addIssue({ code: 'custom', message: `The text is longer than ${max} characters` })
       }
@@ -65,7 +68,7 @@ export function organization(max: number) {
 /** Text to look for in the database. */
 export const search = z.string().superRefine((value, ctx) => {
   if (value.includes('\0')) {
-    ctx.addIssue({ code: 'custom', message: 'The text holds a NUL character: remove it' })
+    ctx.addIssue({ code: 'custom', message: NUL })
   }
 })
 

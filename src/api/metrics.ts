@@ -1,8 +1,9 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { BytesError } from '../domain/errors.js'
 import type { Counts } from '../flows/counts.js'
 
 export interface Metrics {
-  /** The page in the Prometheus text format. */
+  /** The page in the Prometheus text format; without what the database counts while it is away. */
   page(): Promise<string>
   observeRequest(request: { route: string; method: string; status: number; seconds: number }): void
   countEvents(outcome: 'published' | 'failed', events: number): void
@@ -20,6 +21,11 @@ const MISNAMED = [
 export function createMetrics(version: string, readCounts: () => Promise<Counts>): Metrics {
   const registry = new Registry()
   const registers = [registry]
+  const databaseUp = new Gauge({
+    name: 'bytes_postgres_up',
+    help: 'Whether the database answered; without it the samples that it counts are left out.',
+    registers,
+  })
   const requests = new Histogram({
     name: 'bytes_http_request_duration_seconds',
     help: 'Time to answer HTTP requests, by route, method and status.',
@@ -76,9 +82,16 @@ export function createMetrics(version: string, readCounts: () => Promise<Counts>
 
   return {
     page: async () => {
-      const counts = await readCounts()
+      const counts = await readCounts().catch((error: unknown) => {
+        if (error instanceof BytesError && error.code === 'database_unavailable') return undefined
+        throw error
+      })
+      databaseUp.set(counts ? 1 : 0)
       storedBytes.reset()
       savedBytes.reset()
+      outboxEvents.remove()
+      outboxAge.remove()
+      if (!counts) return contractGauges(undefined) + (await registry.metrics())
       for (const row of counts.organizations) {
         const labels = { organization_id: row.organization }
         storedBytes.set(labels, row.storedBytes)
@@ -86,7 +99,7 @@ export function createMetrics(version: string, readCounts: () => Promise<Counts>
       }
       outboxEvents.set(counts.outbox.depth)
       outboxAge.set(counts.outbox.oldestAgeSeconds)
-      return contractGauges(counts) + (await registry.metrics())
+      return contractGauges(counts.organizations) + (await registry.metrics())
     },
     observeRequest: ({ route, method, status, seconds }) => {
       requests.observe({ route, method, status }, seconds)
@@ -98,20 +111,21 @@ export function createMetrics(version: string, readCounts: () => Promise<Counts>
 
 /**
  * The two gauges that existing dashboards read, to the letter of the protocol: values are floats
- * with a fraction, which prom-client does not write.
+ * with a fraction, which prom-client does not write. Without samples when the database is away.
  */
-function contractGauges({ organizations }: Counts): string {
-  const samples = organizations.map(
+function contractGauges(organizations: Counts['organizations'] | undefined): string {
+  const total = organizations && `bytes_database_organizations_total ${organizations.length}.0\n`
+  const files = organizations?.map(
     ({ organization, rawFiles }) =>
       `bytes_database_raw_files_total{organization_id="${escapeLabel(organization)}"} ${rawFiles}.0\n`,
   )
   return (
     '# HELP bytes_database_organizations_total Total amount of organizations in the bytes database.\n' +
     '# TYPE bytes_database_organizations_total gauge\n' +
-    `bytes_database_organizations_total ${organizations.length}.0\n` +
+    (total ?? '') +
     '# HELP bytes_database_raw_files_total Total amount of raw files in the bytes database.\n' +
     '# TYPE bytes_database_raw_files_total gauge\n' +
-    samples.join('')
+    (files?.join('') ?? '')
   )
 }
 

@@ -24,6 +24,7 @@ export class HttpProblem extends Error {
   }
 }
 
+/** Refuses a request with a text. */
 export const detail = (
   status: number,
   text: string,
@@ -38,6 +39,7 @@ export function malformed(problems: readonly Problem[]): HttpProblem {
   return new HttpProblem(422, { value: describe(problems), detail: problems })
 }
 
+/** The problems in one line of text. */
 export function describe(problems: readonly Problem[]): string {
   return problems.map(({ loc, msg }) => `${loc.join('.')}: ${msg}`).join('; ')
 }

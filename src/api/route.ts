@@ -2,7 +2,17 @@ import type { HttpBindings } from '@hono/node-server'
 import type { Context } from 'hono'
 import type { z } from 'zod'
 
-export type App = { Bindings: HttpBindings; Variables: { requestId: string; route: string } }
+/** What the Hono app carries with each request. */
+export type App = {
+  Bindings: HttpBindings
+  Variables: {
+    requestId: string
+    /** The pattern of the route, or `other`. */
+    route: string
+    /** Logs why an answer that has begun cannot be finished, and cuts it. */
+    cut: (error: unknown) => void
+  }
+}
 export type AppContext = Context<App>
 
 /** A schema for a part of a request; what it makes of the part may differ from what came in. */
@@ -57,6 +67,39 @@ export function route<P extends Shape, Q extends Shape, B extends z.ZodType>(
 ): Route {
   // The parts are parsed by these very schemas before the handler sees them.
   return { ...spec, handle: (input) => spec.handle(input as Input<P, Q, B>) }
+}
+
+/** Who the limits of log-ins count for. */
+export const clientOf = (c: AppContext): string => c.env.incoming.socket.remoteAddress ?? 'unknown'
+
+/** Answers with pieces as they come. When one fails, the client sees a transfer that broke off. */
+export function stream(
+  c: AppContext,
+  pieces: AsyncIterable<Uint8Array>,
+  headers: Record<string, string>,
+): Response {
+  const iterator = pieces[Symbol.asyncIterator]()
+  const body = new ReadableStream<Uint8Array>(
+    {
+      pull: async (controller) => {
+        try {
+          const { done, value } = await iterator.next()
+          if (done) controller.close()
+          else controller.enqueue(value)
+        } catch (error) {
+          c.get('cut')(error)
+          // The connection is gone: this only lets go of the stream.
+          controller.close()
+        }
+      },
+      cancel: async () => {
+        await iterator.return?.()
+      },
+    },
+    // Nothing is read before someone asks for it.
+    { highWaterMark: 0 },
+  )
+  return c.body(body, 200, headers)
 }
 
 /** Answers with JSON text. */

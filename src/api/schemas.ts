@@ -17,6 +17,7 @@ import {
 const text = z.string()
 const optionalText = text.nullish().default(null)
 
+/** A job that produced files, as clients send it. */
 export const boefjeMeta = z
   .object({
     id: uuid,
@@ -58,6 +59,7 @@ export const rawData = z
   })
   .meta({ id: 'RawDataMeta', description: 'One raw file' })
 
+/** A job that consumed a raw file, as clients send it. */
 export const normalizerMeta = z
   .object({
     id: uuid,
@@ -73,6 +75,7 @@ export const normalizerMeta = z
 
 const status = z.enum(['COMPLETED', 'FAILED'])
 
+/** Body of an upload. */
 export const rawUpload = z
   .object({
     status: status.default('COMPLETED'),
@@ -88,6 +91,7 @@ export const rawUpload = z
   })
   .meta({ id: 'RawUpload', description: 'Files that a job produced' })
 
+/** Answer of `GET /bytes/raws`. */
 export const rawContents = z
   .object({
     status,
@@ -103,6 +107,7 @@ export const rawContents = z
 
 const order = { descending: flag.default(true), limit: rows(1), offset: rows(0) }
 
+/** Which jobs to list. */
 export const boefjeMetaQuery = z.object({
   organization: search,
   boefje_id: search.optional(),
@@ -112,6 +117,7 @@ export const boefjeMetaQuery = z.object({
   ...order,
 })
 
+/** Which consuming jobs to list. */
 export const normalizerMetaQuery = z.object({
   organization: search,
   normalizer_id: search.optional(),
@@ -119,6 +125,7 @@ export const normalizerMetaQuery = z.object({
   ...order,
 })
 
+/** Of which raw files to count the MIME types; what is left out does not narrow. */
 export const mimeTypesQuery = z.object({
   organization: many(search),
   boefje_meta_id: uuid.optional(),
@@ -126,14 +133,17 @@ export const mimeTypesQuery = z.object({
   mime_types: many(search),
 })
 
+/** Which raw files to list; what is left out does not narrow. */
 export const rawQuery = z.object({
   ...mimeTypesQuery.shape,
   raw_ids: many(uuid),
   limit: rows(1),
 })
 
+/** The job that an upload belongs to. */
 export const uploadQuery = z.object({ boefje_meta_id: uuid })
 
+/** Form of a log-in. */
 export const credentials = z
   .object({
     username: text,
@@ -142,18 +152,23 @@ export const credentials = z
   })
   .meta({ id: 'Credentials' })
 
+/** Answer of a log-in. */
 export const accessToken = z
   .object({ access_token: text, token_type: text, expires_at: instant })
   .meta({ id: 'AccessToken' })
 
+/** Answer to metadata that was stored. */
 export const success = z.object({ status: z.literal('success') }).meta({ id: 'Success' })
 
+/** A refusal or a failure, told as text. */
 export const failure = z.object({ detail: text }).meta({ id: 'Failure' })
 
+/** Answer to metadata whose id is taken, or that refers to what does not exist. */
 export const integrityFailure = z
   .object({ status: z.literal('failed'), message: text })
   .meta({ id: 'IntegrityFailure' })
 
+/** Answer to a request that breaks its schema: see `validate.ts`. */
 export const validationFailure = z
   .object({
     value: text.meta({ description: 'What is wrong, as text' }),
@@ -164,6 +179,7 @@ export const validationFailure = z
   })
   .meta({ id: 'ValidationFailure' })
 
+/** Health of a part, or of the service with its parts in `results`. */
 export interface HealthResult {
   readonly service: string
   readonly healthy: boolean
@@ -172,6 +188,7 @@ export interface HealthResult {
   readonly results: readonly HealthResult[]
 }
 
+/** The wire form of `HealthResult`. */
 export const health = z
   .object({
     service: text,

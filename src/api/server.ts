@@ -1,34 +1,54 @@
-import { createServer, type Server, STATUS_CODES } from 'node:http'
+import { randomUUID } from 'node:crypto'
+import { createServer, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { getRequestListener, RequestError } from '@hono/node-server'
 import type { Hono } from 'hono'
+import type { Log } from '../domain/ports.js'
 import type { App } from './route.js'
 
 export interface RunningServer {
   /** Where it listens, such as `http://127.0.0.1:8002`. */
   readonly url: string
   /**
-   * Accepts nothing new and waits for the requests in flight.
+   * Accepts nothing new and waits for the requests in flight. Answers from then on close their
+   * connection, so that busy clients go elsewhere.
    * @param timeoutMs then their connections are cut
    * @returns false when some had to be cut
    */
   stop(timeoutMs: number): Promise<boolean>
 }
 
-/** @throws the error of `listen`, such as EADDRINUSE */
+/** How often a server that stops looks for connections that have become idle. */
+const IDLE_CHECK_MS = 100
+
+/**
+ * @param log told of the requests that do not reach the app
+ * @throws the error of `listen`, such as EADDRINUSE
+ */
 export async function startServer(
   app: Hono<App>,
   host: string,
   port: number,
+  log?: Log,
 ): Promise<RunningServer> {
   const listener = getRequestListener(app.fetch, {
     overrideGlobalObjects: false,
-    errorHandler: refuseMisdirected,
+    errorHandler: (error) => refuseMisdirected(error, log),
   })
-  const server = createServer((request, response) => {
+  const unanswered = new Set<ServerResponse>()
+  let stopping = false
+  // A missing Host is refused by the listener, as Node's own answer would be an empty one.
+  const server = createServer({ requireHostHeader: false }, (request, response) => {
+    if (stopping) response.setHeader('connection', 'close')
+    unanswered.add(response)
+    response.once('close', () => unanswered.delete(response))
     void listener(request, response)
   })
-  server.on('clientError', refuseUnreadable)
+  server.on('clientError', (error, socket: Socket) => refuseUnreadable(error, socket, log))
+  server.on('checkExpectation', (_, response: ServerResponse) => {
+    const { status, headers, body } = refusal(417, 'unknown expectation', log)
+    response.writeHead(status, headers).end(body)
+  })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(port, host, () => {
@@ -36,7 +56,16 @@ export async function startServer(
       resolve()
     })
   })
-  return { url: urlOf(server), stop: (timeoutMs) => stop(server, timeoutMs) }
+  return {
+    url: urlOf(server),
+    stop: (timeoutMs) => {
+      stopping = true
+      for (const response of unanswered) {
+        if (!response.headersSent) response.setHeader('connection', 'close')
+      }
+      return stop(server, timeoutMs)
+    },
+  }
 }
 
 function urlOf(server: Server): string {
@@ -48,6 +77,8 @@ function urlOf(server: Server): string {
 async function stop(server: Server, timeoutMs: number): Promise<boolean> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
   server.closeIdleConnections()
+  // Those whose answer had begun by now stay open after it.
+  const idle = setInterval(() => server.closeIdleConnections(), IDLE_CHECK_MS)
   let cut = false
   const timer = setTimeout(() => {
     cut = true
@@ -55,26 +86,51 @@ async function stop(server: Server, timeoutMs: number): Promise<boolean> {
   }, timeoutMs)
   await closed
   clearTimeout(timer)
+  clearInterval(idle)
   return !cut
 }
 
+/** The answer to a request that does not reach the app, after a line in the log. */
+function refusal(status: number, reason: string, log: Log | undefined) {
+  const requestId = randomUUID()
+  log?.info({ requestId, status, reason }, 'a request was refused unread')
+  const body = JSON.stringify({ detail: STATUS_CODES[status] })
+  const headers = {
+    'content-type': 'application/json',
+    'content-length': String(body.length),
+    'x-request-id': requestId,
+    'x-content-type-options': 'nosniff',
+  }
+  return { status, headers, body }
+}
+
 /** What has no URL, such as a path with a backslash, does not reach the app. */
-function refuseMisdirected(error: unknown): Response {
-  const status = error instanceof RequestError ? 400 : 500
-  return Response.json({ detail: STATUS_CODES[status] }, { status })
+function refuseMisdirected(error: unknown, log: Log | undefined): Response {
+  const expected = error instanceof RequestError
+  if (!expected) log?.error({ err: error }, 'a request failed before it reached the app')
+  const reason = expected ? error.message : 'unexpected'
+  const { status, headers, body } = refusal(expected ? 400 : 500, reason, log)
+  return new Response(body, { status, headers })
 }
 
 /** What Node cannot parse gets a JSON answer like everything else. */
-function refuseUnreadable(error: Error & { code?: string }, socket: Socket): void {
+function refuseUnreadable(
+  error: Error & { code?: string },
+  socket: Socket,
+  log: Log | undefined,
+): void {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy()
     return
   }
-  const status =
-    { HPE_HEADER_OVERFLOW: 431, ERR_HTTP_REQUEST_TIMEOUT: 408 }[error.code ?? ''] ?? 400
-  const body = JSON.stringify({ detail: STATUS_CODES[status] })
-  socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/json\r\n` +
-      `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
+  const code = error.code ?? ''
+  const { status, headers, body } = refusal(
+    { HPE_HEADER_OVERFLOW: 431, ERR_HTTP_REQUEST_TIMEOUT: 408 }[code] ?? 400,
+    code,
+    log,
   )
+  const lines = Object.entries({ ...headers, connection: 'close' })
+    .map(([name, value]) => `${name}: ${value}\r\n`)
+    .join('')
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines}\r\n${body}`)
 }

@@ -5,7 +5,10 @@ import { readSettings } from '../settings.js'
 /** Applies the missing migrations. @returns the exit code */
 export async function migrate(): Promise<number> {
   const settings = readSettings()
-  const log = createLogger({ format: 'text', level: settings.loggingLevel })
+  const log = createLogger({
+    format: settings.loggingFormat ?? (process.stdout.isTTY ? 'text' : 'json'),
+    level: settings.loggingLevel,
+  })
   await migrateOnly(settings, log)
   log.info({}, 'the database is up to date')
   return 0

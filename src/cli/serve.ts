@@ -1,21 +1,29 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { type Service, startService } from '../compose.js'
 import { createLogger } from '../logging.js'
 import { readSettings, type Settings } from '../settings.js'
 
+/** What closing the loops and pools may take after the requests in flight, in milliseconds. */
+const CLOSING_MS = 20_000
+
 /** Runs the service until SIGTERM or SIGINT. @returns the exit code */
 export async function serve(): Promise<number> {
   const settings = readSettings()
-  const embedded = settings.dbUri === undefined
-  const text = process.stdout.isTTY || embedded
+  const text = process.stdout.isTTY || settings.dbUri === undefined
   const format = settings.loggingFormat ?? (text ? 'text' : 'json')
   const log = createLogger({ format, level: settings.loggingLevel })
+  process.once('uncaughtException', (error) => {
+    log.error({ err: error }, 'an error that nothing handles: ending')
+    process.exit(1)
+  })
 
   // From here on, so that a signal during the start does not leave the embedded database behind.
   const stopping = new AbortController()
   const stopRequested = nextSignal().then((signal) => {
     log.info({ signal }, 'stopping')
     stopping.abort()
+    return 0
   })
   let service: Service
   try {
@@ -31,12 +39,15 @@ export async function serve(): Promise<number> {
     return 1
   }
   log.info({ url: service.url }, 'serving')
-  if (service.generated) announce(service, settings, format, log)
+  if (settings.dbUri === undefined) announce(service, settings, format, log)
 
-  await stopRequested
-  await service.stop()
-  log.info({}, 'stopped')
-  return 0
+  const failed = service.failed.then(() => {
+    log.error({}, 'the embedded database has ended: stopping')
+    return 1
+  })
+  const code = await Promise.race([stopRequested, failed])
+  await stopWithin(service, settings.shutdownTimeoutSeconds * 1000 + CLOSING_MS, log)
+  return code
 }
 
 function nextSignal(): Promise<NodeJS.Signals> {
@@ -45,20 +56,34 @@ function nextSignal(): Promise<NodeJS.Signals> {
   })
 }
 
-/** Tells a first user how to log in. Into a log that machines collect it puts no password. */
-function announce(service: Service, settings: Settings, format: string, log: Logger): void {
-  const { url, dataDir, generated } = service
-  if (!generated) return
-  if (format === 'json') {
-    log.info({ file: generated.path }, 'credentials were generated: they are in this file')
+/** Nothing that is committed can be lost by ending at once, so a part that hangs gets no longer. */
+async function stopWithin(service: Service, timeoutMs: number, log: Logger): Promise<void> {
+  const given = new AbortController()
+  const late = sleep(timeoutMs, 'late', { signal: given.signal }).catch(() => 'in time')
+  const how = await Promise.race([service.stop().then(() => 'in time'), late])
+  given.abort()
+  if (how === 'in time') {
+    log.info({}, 'stopped')
     return
   }
-  const login = `curl -s ${url}/token -d username=${generated.username} -d password=${generated.password}`
+  log.error({ timeoutMs }, 'parts of the service do not close: ending without them')
+  process.exit(1)
+}
+
+/** Tells a first user how to log in. Into a log that machines collect it puts no password. */
+function announce(service: Service, settings: Settings, format: string, log: Logger): void {
+  const { url, username, generated } = service
+  if (format === 'json') {
+    if (generated) log.info({ file: generated.path }, 'credentials were generated: see this file')
+    return
+  }
+  const password = generated?.password ?? '$BYTES_PASSWORD'
+  const login = `curl -s ${url}/token -d username=${username} -d password=${password}`
   process.stdout.write(`
   Bytes serves on  ${url}        API: ${url}/docs
-  username         ${generated.username}
-  password         ${generated.password}
-  data             ${dataDir}${settings.queueUri ? '' : '        (no QUEUE_URI: events wait there)'}
+  username         ${username}
+  password         ${generated?.password ?? 'as set in BYTES_PASSWORD'}
+  data             ${settings.dataDir}${settings.queueUri ? '' : '        (no QUEUE_URI: events wait there)'}
 
   Try it:
     TOKEN=$(${login} | sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/')

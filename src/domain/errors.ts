@@ -4,6 +4,7 @@
  */
 export type ErrorCode =
   | 'already_exists'
+  | 'reference_missing'
   | 'boefje_meta_not_found'
   | 'normalizer_meta_not_found'
   | 'raw_file_not_found'
@@ -15,6 +16,7 @@ export type ErrorCode =
   | 'storage_unavailable'
   | 'database_unavailable'
   | 'database_conflict'
+  | 'database_timeout'
   | 'broker_unavailable'
 
 /** An expected failure. `message` is meant for the client: it holds no secret and no path. */

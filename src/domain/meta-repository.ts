@@ -49,7 +49,8 @@ export interface NewRawFile {
   readonly secureHash: string
   readonly hashRetrievalLink: string
   readonly blob: Blob
-  readonly event: OutgoingEvent
+  /** Its event, whose message id will be the raw file's. */
+  readonly event: Pick<OutgoingEvent, 'body' | 'headers'>
 }
 
 /** Numbers per organization, for the metrics. */
@@ -75,7 +76,7 @@ export interface MetaRepository {
   findBoefjeMeta(id: Uuid): Promise<BoefjeMeta | undefined>
   listBoefjeMeta(filter: BoefjeMetaFilter, page: Page): Promise<BoefjeMeta[]>
 
-  /** @throws BytesError `already_exists` when the id is taken or the raw file is unknown */
+  /** @throws BytesError `already_exists` for a taken id, `reference_missing` for an unknown raw file */
   insertNormalizerMeta(
     meta: Omit<NormalizerMeta, 'rawFile'> & { readonly rawFileId: Uuid },
   ): Promise<void>
@@ -103,7 +104,7 @@ export interface MetaRepository {
 
   countByOrganization(): Promise<OrganizationCounts[]>
   outboxState(): Promise<OutboxState>
-  /** Resolves when the database answers. */
+  /** Resolves when the database answers, can be written, and has the migrations. */
   check(): Promise<void>
 }
 

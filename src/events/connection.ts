@@ -5,11 +5,15 @@ export const CONNECT_TIMEOUT_MS = 5_000
 /** Most milliseconds for saying goodbye to the broker. */
 const CLOSE_TIMEOUT_MS = 1_000
 const HEARTBEAT_SECONDS = 15
+const PRECONDITION_FAILED = 406
+/** Class and method ids of AMQP 0-9-1: the broker names the method for which it closes a channel. */
+const QUEUE_DECLARE = { classId: 50, methodId: 10 }
+const BASIC_PUBLISH = { classId: 60, methodId: 40 }
 
 /** A connection to the broker with a channel in confirm mode, on which the queue was declared. */
 export interface BrokerConnection {
   readonly channel: ConfirmChannel
-  /** False once the connection is lost or being closed. */
+  /** False once the channel or the connection is lost or being closed. */
   readonly open: boolean
   /** True while the broker does not read messages. */
   readonly blocked: boolean
@@ -48,9 +52,23 @@ export function describeProblem(problem: unknown): string {
   return problem instanceof Error ? problem.message || problem.name : String(problem)
 }
 
+/** True when the broker closed the channel because of a precondition of `method`. */
+function isPrecondition(problem: unknown, method: typeof QUEUE_DECLARE): problem is Error {
+  if (!(problem instanceof Error)) return false
+  const { code, classId, methodId } = problem as Error & Record<string, unknown>
+  return code === PRECONDITION_FAILED && classId === method.classId && methodId === method.methodId
+}
+
 /** True for the broker's refusal of a declaration that differs from the existing queue's. */
 export function isOtherDeclaration(problem: unknown): boolean {
-  return problem instanceof Error && 'code' in problem && problem.code === 406
+  return isPrecondition(problem, QUEUE_DECLARE)
+}
+
+/** Size in bytes of the message that the broker refused as too large, if that is the problem. */
+export function refusedSize(problem: unknown): number | undefined {
+  if (!isPrecondition(problem, BASIC_PUBLISH)) return undefined
+  const size = /message size (\d+)/.exec(problem.message)?.[1]
+  return size === undefined ? undefined : Number(size)
 }
 
 /** Takes the credentials out of the URI, so that no library can put them in a message. */
@@ -96,6 +114,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
   let failure: unknown
   let opened = false
   let over = false
+  let ending = false
   let blocked = false
   let end = async (): Promise<void> => {}
 
@@ -130,6 +149,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
       })
       model.on('close', (error) => {
         over = true
+        ending = true
         failure ??= error ?? new Error('The connection was closed')
         signal.removeEventListener('abort', onAbort)
         // amqplib ends its half of the socket only, and a frozen broker never ends the other.
@@ -146,7 +166,8 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
       options.onUnblocked()
     })
     end = async () => {
-      if (over) return
+      if (ending) return
+      ending = true
       over = true
       const patience = setTimeout(() => socket.abort(), CLOSE_TIMEOUT_MS)
       // `close` never settles when the socket is lost meanwhile.
@@ -165,8 +186,9 @@ export async function openConnection(options: ConnectionOptions): Promise<Broker
     channel.on('error', (error) => {
       failure ??= error
     })
-    // Later, as this is also emitted in the middle of closing the connection.
     channel.on('close', () => {
+      over = true
+      // Later, as this is also emitted in the middle of closing the connection.
       setImmediate(() => end())
     })
     await assertQueue().catch(async (error: unknown) => {

@@ -1,30 +1,49 @@
-import type { ConfirmChannel } from 'amqplib'
+import { type ConfirmChannel, IllegalOperationError } from 'amqplib'
 import { BytesError } from '../domain/errors.js'
 import type { Log, OutgoingEvent } from '../domain/ports.js'
-import { type BrokerConnection, describeProblem } from './connection.js'
+import { type BrokerConnection, describeProblem, refusedSize } from './connection.js'
 
 /** Most milliseconds until the broker has confirmed all of a batch. */
 export const CONFIRM_TIMEOUT_MS = 10_000
+/** Most messages whose problem is remembered. */
+const MAX_COMPLAINTS = 1_000
+
+/** What is wrong with which message, by its id: so that it is logged once, however often it is tried. */
+export type Complaints = Map<string, string>
 
 /** A connection, and what is known of the messages on their way to the broker. */
 export interface Publisher {
   readonly connection: BrokerConnection
   readonly queue: string
   readonly log: Log
+  readonly complaints: Complaints
   /** The ids of the messages that were returned as unroutable, for each batch on its way. */
   readonly batches: Set<Set<string>>
   /** The broker returned a message, so the queue must be declared before the next. */
   queueMissing: boolean
+  /** The broker closed the channel because of a message of so many bytes. */
+  tooLarge: number | undefined
 }
 
-/** Begins to watch for messages that the broker returns. */
-export function createPublisher(connection: BrokerConnection, queue: string, log: Log): Publisher {
-  const publisher: Publisher = { connection, queue, log, batches: new Set(), queueMissing: false }
+/** Begins to watch for messages that the broker returns or refuses. */
+export function createPublisher(
+  options: Pick<Publisher, 'connection' | 'queue' | 'log' | 'complaints'>,
+): Publisher {
+  const { connection, queue, log } = options
+  const publisher: Publisher = {
+    ...options,
+    batches: new Set(),
+    queueMissing: false,
+    tooLarge: undefined,
+  }
   // Each batch on its way listens.
   connection.channel.setMaxListeners(0)
+  connection.channel.on('error', (error) => {
+    publisher.tooLarge ??= refusedSize(error)
+  })
   connection.channel.on('return', (message) => {
     if (!publisher.queueMissing) {
-      log.warn({ queue }, 'The queue is gone and will be declared again')
+      log.warn({ queue }, 'the queue is gone and will be declared again')
     }
     publisher.queueMissing = true
     const id: unknown = message.properties.messageId
@@ -43,7 +62,7 @@ export async function publishBatch(
   publisher: Publisher,
   events: readonly OutgoingEvent[],
 ): Promise<boolean[]> {
-  const { connection, batches } = publisher
+  const { connection, batches, complaints } = publisher
   const returned = new Set<string>()
   const confirmed = new Array<boolean>(events.length).fill(false)
   let late = false
@@ -76,7 +95,15 @@ export async function publishBatch(
       if (sent.bufferFull) await bufferSpace(connection.channel, stopped)
     }
     await Promise.race([Promise.all(confirms), stopped])
-    return events.map((event, index) => confirmed[index] === true && !returned.has(event.messageId))
+    reportTooLarge(
+      publisher,
+      events.filter((_, index) => confirmed[index] !== true),
+    )
+    return events.map(({ messageId }, index) => {
+      const arrived = confirmed[index] === true && !returned.has(messageId)
+      if (arrived) complaints.delete(messageId)
+      return arrived
+    })
   } finally {
     clearTimeout(timer)
     connection.channel.off('close', wake)
@@ -88,8 +115,40 @@ export async function publishBatch(
   }
 }
 
+/** Logs a problem of one message, unless that was the last thing logged of it. */
+function complain(publisher: Publisher, messageId: string, fields: object, message: string): void {
+  const { complaints, log } = publisher
+  const complaint = JSON.stringify([message, fields])
+  if (complaints.get(messageId) === complaint) return
+  complaints.set(messageId, complaint)
+  if (complaints.size > MAX_COMPLAINTS) {
+    for (const oldest of complaints.keys()) {
+      complaints.delete(oldest)
+      break
+    }
+  }
+  log.error({ messageId, ...fields }, message)
+}
+
+/** The broker does not say which message it refused, but none of that size or above can pass. */
+function reportTooLarge(publisher: Publisher, unconfirmed: readonly OutgoingEvent[]): void {
+  const { tooLarge, queue } = publisher
+  if (tooLarge === undefined) return
+  for (const { messageId, body } of unconfirmed) {
+    const size = Buffer.byteLength(body)
+    if (size < tooLarge) continue
+    complain(
+      publisher,
+      messageId,
+      { queue, size },
+      'the broker refuses an event that is larger than its max_message_size; the event is kept',
+    )
+  }
+}
+
 /** Writes one message. `confirmed` never rejects. */
-function send({ connection, queue, log }: Publisher, event: OutgoingEvent) {
+function send(publisher: Publisher, event: OutgoingEvent) {
+  const { connection, queue } = publisher
   let bufferFull = false
   const confirmed = new Promise<boolean>((resolve) => {
     try {
@@ -110,9 +169,10 @@ function send({ connection, queue, log }: Publisher, event: OutgoingEvent) {
         (error: unknown) => resolve(error === null || error === undefined),
       )
     } catch (error) {
-      if (connection.open) {
-        const fields = { messageId: event.messageId, reason: describeProblem(error) }
-        log.error(fields, 'An event cannot be put into a message')
+      // That of a channel which is being closed is not a problem of the event.
+      if (connection.open && !(error instanceof IllegalOperationError)) {
+        const reason = describeProblem(error)
+        complain(publisher, event.messageId, { reason }, 'an event cannot be put into a message')
       }
       resolve(false)
     }

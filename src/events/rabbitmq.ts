@@ -1,8 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BytesError } from '../domain/errors.js'
 import type { EventManager, Log } from '../domain/ports.js'
-import { describeProblem, isOtherDeclaration, openConnection, redactUri } from './connection.js'
-import { createPublisher, type Publisher, publishBatch } from './publisher.js'
+import {
+  describeProblem,
+  isOtherDeclaration,
+  openConnection,
+  redactUri,
+  refusedSize,
+} from './connection.js'
+import { type Complaints, createPublisher, type Publisher, publishBatch } from './publisher.js'
 
 /** The queue that schedulers consume from. */
 export const RAW_FILE_QUEUE = 'raw_file_received'
@@ -30,13 +36,16 @@ export function createRabbitMQEventManager(options: RabbitMQOptions): EventManag
   const closing = new AbortController()
   /** What has been reported of the present outage. */
   const reported = new Set<string>()
+  const complaints: Complaints = new Map()
+  /** The connection was lost only because of a message that the broker refused. */
+  let refused = false
   let publisher: Publisher | undefined
 
   function announce(): void {
     Promise.resolve()
       .then(() => onConnected?.())
       .catch((error: unknown) =>
-        log.error({ reason: describeProblem(error) }, 'A listener for the broker failed'),
+        log.error({ reason: describeProblem(error) }, 'a listener for the broker failed'),
       )
   }
 
@@ -46,11 +55,11 @@ export function createRabbitMQEventManager(options: RabbitMQOptions): EventManag
     reported.add(kind)
     const fields = { broker, queue, reason: describeProblem(problem) }
     if (kind === 'connection') {
-      log.warn(fields, 'No connection to the broker; events are kept until there is one')
+      log.warn(fields, 'no connection to the broker; events are kept until there is one')
     } else {
       log.error(
         fields,
-        'The queue exists with another declaration: it must be durable, not exclusive, not ' +
+        'the queue exists with another declaration: it must be durable, not exclusive, not ' +
           'auto-delete and without arguments. Delete the queue, so that it can be declared anew',
       )
     }
@@ -63,22 +72,23 @@ export function createRabbitMQEventManager(options: RabbitMQOptions): EventManag
         queue,
         signal: closing.signal,
         onBlocked: (reason) =>
-          log.warn({ broker, reason }, 'The broker is short of resources and takes no events'),
+          log.warn({ broker, reason }, 'the broker is short of resources and takes no events'),
         onUnblocked: () => {
-          log.info({ broker }, 'The broker takes events again')
+          log.info({ broker }, 'the broker takes events again')
           announce()
         },
       })
-      publisher = createPublisher(connection, queue, log)
+      publisher = createPublisher({ connection, queue, log, complaints })
       const again = reported.size > 0
       reported.clear()
-      log.info(
-        { broker, queue },
-        again ? 'Connected to the broker again' : 'Connected to the broker',
-      )
+      const message = again ? 'connected to the broker again' : 'connected to the broker'
+      if (refused && !again) log.debug({ broker, queue }, message)
+      else log.info({ broker, queue }, message)
       announce()
       const problem = await connection.ended
-      if (!closing.signal.aborted) report(problem)
+      // The message was reported by its publisher, each time it is tried would be too often.
+      refused = refusedSize(problem) !== undefined
+      if (!closing.signal.aborted && !refused) report(problem)
     } catch (error) {
       if (!closing.signal.aborted) report(error)
     } finally {

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { BytesError } from '../domain/errors.js'
-import { instantMicros, instantNow } from '../domain/instant.js'
+import { instantNow } from '../domain/instant.js'
 import type { MetaRepository, NewRawFile } from '../domain/meta-repository.js'
 import { canonicalMimeTypes, mimeTypesDigest } from '../domain/mime-types.js'
 import type { BoefjeMeta, Uuid } from '../domain/models.js'
@@ -53,15 +53,20 @@ export async function ingest(
   )
   if (!target) throw new BytesError('boefje_meta_not_found', 'Boefje meta not found')
 
-  const keyOf = (file: TaggedFile): string => file.mimeTypesDigest.toString('hex')
   const fresh = tagged.filter((file) => !target.existing.has(keyOf(file)))
   refuseEqualSets(fresh.map(keyOf))
 
   const stored = await store(ports, target.boefjeMeta, fresh)
-  const ids = new Map(target.existing)
-  for (const [i, file] of fresh.entries()) ids.set(keyOf(file), stored[i] ?? '')
-  return tagged.map((file) => [file.name, ids.get(keyOf(file)) ?? ''])
+  const ids = new Map([...target.existing, ...stored])
+  return tagged.map((file) => {
+    const id = ids.get(keyOf(file))
+    if (!id) throw new Error(`the file ${file.name} was neither stored nor found`)
+    return [file.name, id]
+  })
 }
+
+/** What tells the files of a job apart. */
+const keyOf = (file: TaggedFile): string => file.mimeTypesDigest.toString('hex')
 
 interface TaggedFile extends UploadedFile {
   readonly mimeTypes: readonly string[]
@@ -81,14 +86,17 @@ async function store(
   ports: IngestPorts,
   job: BoefjeMeta,
   files: readonly TaggedFile[],
-): Promise<Uuid[]> {
+): Promise<[key: string, id: Uuid][]> {
   if (files.length === 0) return []
   const jobText = boefjeMetaText(job)
   const rows: NewRawFile[] = []
   for (const file of files) rows.push(await storeBlob(ports, job, jobText, file))
-  const committed = await ports.meta.commitUpload(rows)
+  const ids = await ports.meta.commitUpload(rows)
   ports.wakeRelay()
-  return committed
+  return files.flatMap((file, i) => {
+    const id = ids[i]
+    return id ? [[keyOf(file), id]] : []
+  })
 }
 
 /** Makes the file's blob durable; what is left is to commit the row that this returns. */
@@ -104,11 +112,10 @@ async function storeBlob(
   const blob = await raw.put(job.organization, [file.content], () => contentDigest)
 
   const id = randomUUID()
-  const createdAt = instantNow()
   const body = rawFileEventText(
     {
       event_id: 'raw_file_received',
-      created_at: createdAt,
+      created_at: instantNow(),
       organization: job.organization,
       raw_data: {
         id,
@@ -129,12 +136,6 @@ async function storeBlob(
     secureHash,
     hashRetrievalLink: await hashes.store(secureHash),
     blob: { ...blob, contentDigest },
-    event: {
-      messageId: id,
-      eventId: 'raw_file_received',
-      timestamp: Number(instantMicros(createdAt) / 1_000_000n),
-      body,
-      headers: { 'content-digest': contentDigest, size: blob.size },
-    },
+    event: { body, headers: { 'content-digest': contentDigest, size: blob.size } },
   }
 }

@@ -6,6 +6,8 @@ import type { EventManager, Log } from '../domain/ports.js'
 const BATCH = 200
 /** How often it looks for events that another instance has left, in milliseconds. */
 const POLL_MS = 1_000
+/** After a wake it waits so long for more, in milliseconds: a batch costs little more than one event. */
+const LINGER_MS = 25
 /** Longest pause after failures, in milliseconds. */
 const MAX_BACKOFF_MS = 10_000
 
@@ -31,10 +33,11 @@ export interface Relay {
 export function startRelay({ outbox, events, log, count }: RelayOptions): Relay {
   let stopped = false
   let woken = false
+  let idling = false
   let failures = 0
   let endPause: () => void = () => undefined
 
-  /** Sleeps, until woken or stopped at the latest. */
+  /** Sleeps, until `endPause` at the latest. */
   const pause = (ms: number): Promise<void> =>
     new Promise((resolve) => {
       const timer = setTimeout(done, ms)
@@ -45,6 +48,13 @@ export function startRelay({ outbox, events, log, count }: RelayOptions): Relay 
       }
       endPause = done
     })
+
+  /** The one pause that a wake ends: a backoff must not become a busy loop under uploads. */
+  const idle = async (): Promise<void> => {
+    idling = true
+    if (!stopped) await pause(POLL_MS)
+    idling = false
+  }
 
   /** @returns true when there may be more to publish right away */
   const drain = async (): Promise<boolean> => {
@@ -69,15 +79,16 @@ export function startRelay({ outbox, events, log, count }: RelayOptions): Relay 
       woken = false
       // The event manager tells of its outages itself, and wakes this loop when they end.
       if (!events.connected) {
-        await pause(POLL_MS)
+        await idle()
         continue
       }
       try {
         const more = await drain()
         if (failures > 0) log.info({ failures }, 'events are published again')
         failures = 0
-        if (more || woken || stopped) continue
-        await pause(POLL_MS)
+        if (more) continue
+        if (!woken) await idle()
+        if (woken && !stopped) await pause(LINGER_MS)
       } catch (error) {
         failed(error)
         if (stopped) return
@@ -91,8 +102,7 @@ export function startRelay({ outbox, events, log, count }: RelayOptions): Relay 
   return {
     wake: () => {
       woken = true
-      // After a failure the backoff decides: uploads must not turn it into a busy loop.
-      if (failures === 0) endPause()
+      if (idling) endPause()
     },
     stop: async () => {
       stopped = true

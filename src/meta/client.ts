@@ -1,5 +1,6 @@
 import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres'
 import pg from 'pg'
+import { BytesError } from '../domain/errors.js'
 import type { Log } from '../domain/ports.js'
 import { domainError } from './sqlstate.js'
 
@@ -11,11 +12,19 @@ export interface Database {
   close(): Promise<void>
 }
 
-/** Most connections for uploads: their statements are grouped, so that few are enough. */
-const UPLOAD_CONNECTIONS = 4
+/** Connections for uploads: their statements are grouped, so that few are enough. */
+const UPLOAD_CONNECTIONS = { least: 2, most: 4 }
 
 /** Times are read back as text in the session's zone. */
 const SESSION = '-c TimeZone=UTC -c DateStyle=ISO'
+/**
+ * Planning the commit takes Postgres longer than running it, and it would plan it each time. The
+ * timeouts (in milliseconds) keep a job that someone has locked from holding up the others.
+ */
+const UPLOAD_SESSION =
+  '-c plan_cache_mode=force_generic_plan -c lock_timeout=2000 -c statement_timeout=30000'
+/** Longest wait for an answer to an upload's statement, for a database that is frozen. */
+const UPLOAD_QUERY_TIMEOUT_MS = 35_000
 
 /**
  * Opens pools of connections; none is made until the first query.
@@ -23,28 +32,41 @@ const SESSION = '-c TimeZone=UTC -c DateStyle=ISO'
  * @param poolSize most connections at the same time, 4 or more
  */
 export function openDatabase(uri: string, poolSize: number, log: Log): Database {
-  const open = (max: number, options: string): pg.Pool => {
+  const { connectionString, given } = withoutOptions(uri)
+  const open = (max: number, options: string, more: pg.PoolConfig = {}): pg.Pool => {
     const pool = new pg.Pool({
-      connectionString: uri,
+      ...more,
+      connectionString,
       max,
       application_name: 'bytes',
       connectionTimeoutMillis: 5_000,
       keepAlive: true,
-      options,
+      options: `${given} ${options}`,
     })
     pool.on('error', (error) => {
       log.warn({ reason: error.message }, 'an idle database connection was lost')
     })
     return pool
   }
-  const forUploads = Math.min(UPLOAD_CONNECTIONS, Math.floor(poolSize / 4))
+  const { least, most } = UPLOAD_CONNECTIONS
+  const forUploads = Math.max(least, Math.min(most, Math.floor(poolSize / 4)))
   const pool = open(poolSize - forUploads, SESSION)
-  // Planning the commit takes Postgres longer than running it, and it would plan it each time.
-  const uploads = open(forUploads, `${SESSION} -c plan_cache_mode=force_generic_plan`)
+  const uploads = open(forUploads, `${SESSION} ${UPLOAD_SESSION}`, {
+    query_timeout: UPLOAD_QUERY_TIMEOUT_MS,
+  })
   const close = async (): Promise<void> => {
     await Promise.all([pool.end(), uploads.end()])
   }
   return { pool, uploads, drizzle: drizzle(pool), close }
+}
+
+/** The URI and its `options`, which would otherwise take the place of ours. */
+function withoutOptions(uri: string): { connectionString: string; given: string } {
+  const url = new URL(uri)
+  const given = url.searchParams.get('options')
+  if (given === null) return { connectionString: uri, given: '' }
+  url.searchParams.delete('options')
+  return { connectionString: url.href, given }
 }
 
 /**
@@ -68,8 +90,7 @@ export async function waitForDatabase(
       return
     } catch (error) {
       const meaning = domainError(error)
-      const transient =
-        meaning instanceof Error && 'code' in meaning && meaning.code === 'database_unavailable'
+      const transient = meaning instanceof BytesError && meaning.code === 'database_unavailable'
       if (!transient || Date.now() >= deadline) throw meaning
       if (attempt === 1) log.warn({ timeoutMs }, 'the database does not answer yet: waiting for it')
     }

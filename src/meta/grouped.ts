@@ -33,7 +33,7 @@ export function grouped<T, R>(
     } catch (error) {
       const hopeless = error instanceof BytesError && error.code === 'database_unavailable'
       if (group.length === 1 || hopeless) for (const { reject } of group) reject(error)
-      else for (const one of group) await settle([one])
+      else await Promise.all(group.map((one) => settle([one])))
     }
   }
 

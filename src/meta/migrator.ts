@@ -49,6 +49,7 @@ export async function migrationSql(from?: string, to?: string): Promise<string> 
   }
   const first = from === undefined ? 0 : position(from) + 1
   const last = to === undefined ? journal.entries.length - 1 : position(to)
+  if (last < first - 1) throw new Error(`migration ${to} comes before ${from}`)
   const parts = journal.entries.slice(first, last + 1).map(async (entry) => {
     const text = await readFile(`${FOLDER}/${entry.tag}.sql`, 'utf8')
     return `-- ${entry.tag}\n${text.replaceAll('--> statement-breakpoint', '').trimEnd()}\n`

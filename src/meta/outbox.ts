@@ -31,7 +31,8 @@ export function createOutbox(pool: pg.Pool): Outbox {
         }
         client.on('error', onLost)
         try {
-          await client.query('BEGIN')
+          // A crash may bring back events that were published: then they are published again.
+          await client.query('BEGIN; SET LOCAL synchronous_commit TO off')
           const { rows } = await client.query<OutboxRow>(CLAIM, [limit])
           const confirmed = rows.length > 0 ? await publish(rows.map(toEvent)) : []
           const done = rows.filter((_, i) => confirmed[i] === true).map((row) => row.id)

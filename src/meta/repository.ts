@@ -1,3 +1,4 @@
+import { BytesError } from '../domain/errors.js'
 import type { MetaRepository } from '../domain/meta-repository.js'
 import type { Database } from './client.js'
 import { createCounts } from './counts.js'
@@ -6,6 +7,8 @@ import { createOutboxState } from './outbox.js'
 import { createRawFiles } from './raw-files.js'
 import { translated } from './sqlstate.js'
 import { createUploads } from './uploads.js'
+
+const CHECK = "SELECT pg_is_in_recovery() AS standby, to_regclass('outbox') IS NOT NULL AS migrated"
 
 /** The meta repository on Postgres. */
 export function createMetaRepository({ drizzle, pool, uploads }: Database): MetaRepository {
@@ -16,7 +19,14 @@ export function createMetaRepository({ drizzle, pool, uploads }: Database): Meta
     ...createCounts(pool),
     ...createOutboxState(pool),
     check: async () => {
-      await translated(() => pool.query('SELECT 1'))
+      const { rows } = await translated(() =>
+        pool.query<{ standby: boolean; migrated: boolean }>(CHECK),
+      )
+      const { standby = false, migrated = false } = rows[0] ?? {}
+      if (standby)
+        throw new BytesError('database_unavailable', 'the database is a read-only standby')
+      if (!migrated)
+        throw new BytesError('database_unavailable', 'the database lacks the migrations')
     },
   }
 }

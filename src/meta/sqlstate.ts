@@ -7,7 +7,7 @@ import { BytesError, type ErrorCode } from '../domain/errors.js'
  */
 const SQLSTATES: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   '23505': ['already_exists', 'an object with this id exists already'],
-  '23503': ['already_exists', 'the object refers to one that does not exist'],
+  '23503': ['reference_missing', 'the object refers to one that does not exist'],
   '22001': ['invalid_value', 'a value is too long'],
   '22003': ['invalid_value', 'a number is out of range'],
   '22008': ['invalid_value', 'a time is out of range'],
@@ -18,6 +18,8 @@ const SQLSTATES: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   '54000': ['invalid_value', 'a value is too large'],
   '40001': ['database_conflict', 'the database refused the order of concurrent changes'],
   '40P01': ['database_conflict', 'concurrent changes waited for each other'],
+  '55P03': ['database_timeout', 'the database has the row locked for too long'],
+  '57014': ['database_timeout', 'the database took too long'],
   '53100': ['storage_full', "the database's disk is full"],
   '53': ['database_unavailable', 'the database lacks resources'],
   '57': ['database_unavailable', 'the database was stopped or cancelled the statement'],
@@ -31,6 +33,8 @@ const SQLSTATES: Readonly<Record<string, readonly [ErrorCode, string]>> = {
 const SOCKET_ERRORS = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
+  'ECONNABORTED',
+  'ENETUNREACH',
   'ENOENT',
   'ENOTFOUND',
   'EAI_AGAIN',

@@ -100,7 +100,7 @@ export function createUploads(pool: pg.Pool): Uploads {
     return wanted.map(({ boefjeMetaId }) => targets.get(boefjeMetaId))
   }
 
-  /** @returns which of the files of each upload were inserted */
+  /** @returns for each upload the ids that were inserted, among them those of the others */
   const commit = async (uploads: readonly (readonly NewRawFile[])[]): Promise<Set<Uuid>[]> => {
     const values = columnsOf(uploads.flat())
     for (let attempt = 1; ; attempt++) {
@@ -110,7 +110,7 @@ export function createUploads(pool: pg.Pool): Uploads {
         return uploads.map(() => inserted)
       } catch (error) {
         const code = error instanceof BytesError ? error.code : undefined
-        if (code === 'already_exists') {
+        if (code === 'reference_missing') {
           throw new BytesError('boefje_meta_not_found', DELETED)
         }
         if (code !== 'database_conflict' || attempt === ATTEMPTS) throw error

@@ -25,6 +25,8 @@ const ABANDONED_MS = 60 * 60 * 1000
 /** Pieces in which stored bytes are read; a file of one piece takes no stream. */
 const READ_SIZE = 256 * 1024
 
+const FULL = 'there is no space left in storage'
+
 /**
  * Keeps blobs as files below a data directory. Clears away the temporary files of dead processes.
  * @throws BytesError `storage_unavailable` when the directory cannot be made or written
@@ -122,20 +124,21 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
             cause: error,
           })
         })
-        const { size } = await handle.stat()
-        if (size !== blob.storedSize) {
+        try {
+          expectSize((await handle.stat()).size, blob)
+          if (blob.storedSize > READ_SIZE) {
+            const stored = handle.createReadStream({ highWaterMark: READ_SIZE })
+            return closing(reader.decode(whole(stored, blob)), stored)
+          }
+          const stored = await handle.readFile()
+          expectSize(stored.length, blob)
+          expectDigest(stored, blob)
           await handle.close()
-          throw new BytesError(
-            'blob_damaged',
-            `its stored content is ${size} bytes long instead of ${blob.storedSize}`,
-          )
-        }
-        if (size <= READ_SIZE) {
-          const stored = await handle.readFile().finally(() => handle.close())
           return asAsync(reader.decode([stored]))
+        } catch (error) {
+          await handle.close()
+          throw error
         }
-        const stored = handle.createReadStream({ highWaterMark: READ_SIZE })
-        return closing(reader.decode(stored), stored)
       })
     },
 
@@ -143,18 +146,53 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
       storageErrors(async () => {
         const probe = join(temporary, randomUUID())
         try {
-          await (await createTemporary(probe)).close()
+          const handle = await createTemporary(probe)
+          try {
+            // Names may still be free when no space is.
+            await writeFully(handle, Buffer.from('a file that tells whether files can be written'))
+            await handle.sync()
+          } finally {
+            await handle.close()
+          }
         } finally {
           await rm(probe, { force: true })
         }
         const { bavail, bsize } = await statfs(dataDir)
+        if (bavail === 0) throw new BytesError('storage_full', FULL)
         return { freeBytes: bavail * bsize }
       }),
   }
 }
 
+function expectSize(size: number, { storedSize }: BlobLocation): void {
+  if (size === storedSize) return
+  throw new BytesError(
+    'blob_damaged',
+    `its stored content is ${size} bytes long instead of ${storedSize}`,
+  )
+}
+
+function expectDigest(stored: Uint8Array, { address }: BlobLocation): void {
+  if (createHash('sha512').update(stored).digest('hex') === address) return
+  throw new BytesError(
+    'blob_damaged',
+    'its stored content does not have the digest it is stored under',
+  )
+}
+
+/** What a file holds; its size may change after it was opened. */
+async function* whole(file: ReadStream, blob: BlobLocation): AsyncGenerator<Uint8Array> {
+  let size = 0
+  for await (const piece of file) {
+    size += piece.length
+    if (size > blob.storedSize) break
+    yield piece
+  }
+  expectSize(size, blob)
+}
+
 /**
- * A source that closes the file however its consumer ends, also one that ends before the first
+ * A source that tells failed reads as domain errors, and closes the file however its consumer ends, also one that ends before the first
  * piece: generators, streams' iterators among them, do nothing when they are returned so early.
  */
 function closing(source: ByteSource, file: ReadStream): AsyncIterable<Uint8Array> {
@@ -165,7 +203,7 @@ function closing(source: ByteSource, file: ReadStream): AsyncIterable<Uint8Array
     [Symbol.asyncIterator]: () => {
       const iterator = pieces()
       return {
-        next: () => iterator.next(),
+        next: () => storageErrors(() => iterator.next()),
         return: async () => {
           await iterator.return(undefined)
           await new Promise<void>((resolve) => {
@@ -212,7 +250,7 @@ async function storageErrors<T>(action: () => Promise<T>): Promise<T> {
   } catch (error) {
     if (error instanceof BytesError || !isSystemError(error)) throw error
     if (hasCode(error, 'ENOSPC', 'EDQUOT', 'EFBIG')) {
-      throw new BytesError('storage_full', 'there is no space left in storage', { cause: error })
+      throw new BytesError('storage_full', FULL, { cause: error })
     }
     throw new BytesError('storage_unavailable', `storage failed (${error.code})`, { cause: error })
   }

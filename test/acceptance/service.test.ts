@@ -2,9 +2,12 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { rename, rm, writeFile } from 'node:fs/promises'
+import { Agent, request } from 'node:http'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Client, exampleJob, login } from '../support/client.js'
+import { postgresProxy } from '../support/proxy.js'
 import {
   PASSWORD,
   type TestService,
@@ -12,7 +15,16 @@ import {
   testStore,
   USERNAME,
 } from '../support/service.js'
-import { base64, errorsLogged, eventually, jwt, nowSeconds, sample, send } from './helpers.js'
+import {
+  base64,
+  errorsLogged,
+  eventually,
+  jwt,
+  nowSeconds,
+  openWire,
+  sample,
+  send,
+} from './helpers.js'
 
 let store: TestStore
 let service: TestService
@@ -127,6 +139,39 @@ describe('POST /token', () => {
   })
 })
 
+describe('HTTP basic', () => {
+  const basic = (password: string) => ({
+    path: '/metrics',
+    headers: { authorization: `Basic ${base64(`${USERNAME}:${password}`)}` },
+  })
+
+  it('counts as a log-in when it is wrong, and costs nothing when it is right', async () => {
+    const limited = await store.start({ BYTES_TOKEN_RATE_LIMIT: '5' })
+    for (let i = 0; i < 8; i++) {
+      expect((await send(limited.url, basic(PASSWORD))).status).toBe(200)
+    }
+    for (let i = 0; i < 4; i++) {
+      const answer = await send(limited.url, basic('wrong'))
+      expect([answer.status, answer.headers['www-authenticate']]).toEqual([
+        401,
+        'Basic realm="bytes"',
+      ])
+    }
+    expect((await send(limited.url, form(CREDENTIALS))).status).toBe(200)
+    for (const sent of [basic('wrong'), basic(PASSWORD), form(CREDENTIALS)]) {
+      const answer = await send(limited.url, sent)
+      expect(answer.status).toBe(429)
+      expect(answer.headers['retry-after']).toMatch(/^([1-9]|[1-5]\d|60)$/)
+    }
+    await limited.stop()
+  })
+
+  it('is not asked for where credentials are missing', async () => {
+    const answer = await send(service.url, { path: '/metrics' })
+    expect([answer.status, answer.headers['www-authenticate']]).toEqual([401, 'Bearer'])
+  })
+})
+
 describe('tokens', () => {
   it.each(['bearer', 'Bearer', 'BEARER', 'bEaReR'])('take the scheme %s', async (scheme) => {
     const headers = withToken(client.token, scheme)
@@ -227,6 +272,32 @@ describe('GET /metrics', () => {
     expect([await count(unknown), await count(other)]).toEqual(before.map((n) => n + 1))
   })
 
+  it('leaves out what the database counts while it is away', async () => {
+    const proxy = await postgresProxy(store.databaseUri)
+    await proxy.open()
+    const cut = await store.start({ BYTES_DB_URI: proxy.uri('x'), BYTES_METRICS_TTL_SECONDS: '0' })
+    const headers = withToken(client.token)
+    const counted = (text: string) =>
+      text.split('\n').filter((line) => /^bytes_(database|stored|dedup|outbox)/.test(line))
+    const before = (await send(cut.url, { path: '/metrics', headers })).text
+    expect(sample(before, 'bytes_postgres_up')).toBe(1)
+    expect(counted(before).length).toBeGreaterThan(3)
+    await proxy.close()
+    const away = await send(cut.url, { path: '/metrics', headers })
+    expect(away.status).toBe(200)
+    expect(sample(away.text, 'bytes_postgres_up')).toBe(0)
+    expect(counted(away.text)).toEqual([])
+    expect(away.text.split('\n').slice(0, 4)).toEqual(
+      before.split('\n').filter((line) => line.startsWith('# ') && line.includes('bytes_database')),
+    )
+    expect(sample(away.text, 'bytes_blob_errors_total{code="blob_missing"}')).toBe(0)
+    await proxy.open()
+    const back = (await send(cut.url, { path: '/metrics', headers })).text
+    expect([sample(back, 'bytes_postgres_up'), counted(back)]).toEqual([1, counted(before)])
+    expect(await cut.stop()).toBe(0)
+    await proxy.close()
+  })
+
   it('passes promtool', async (ctx) => {
     const text = await page()
     expect(text).toContain(label)
@@ -291,6 +362,36 @@ describe('health', () => {
       'additional',
       'results',
     ])
+  })
+
+  it('is bad within seconds when the database does not answer', async () => {
+    const proxy = createServer()
+    const sockets: Socket[] = []
+    const { pathname, searchParams, port, username } = new URL(store.databaseUri)
+    const path = join(searchParams.get('host') ?? '', `.s.PGSQL.${port || 5432}`)
+    proxy.on('connection', (socket) => {
+      const target = connect(path)
+      for (const each of [socket, target]) sockets.push(each.on('error', () => undefined))
+      socket.pipe(target).pipe(socket)
+    })
+    proxy.listen(0, '127.0.0.1')
+    await once(proxy, 'listening')
+    const { port: ours } = proxy.address() as AddressInfo
+    const uri = `postgresql://${username}@127.0.0.1:${ours}${pathname}?sslmode=disable`
+    const frozen = await store.start({ BYTES_DB_URI: uri })
+    expect((await send(frozen.url, { path: '/health' })).status).toBe(200)
+    for (const socket of sockets) socket.unpipe().pause()
+    const started = Date.now()
+    const answer = await send(frozen.url, { path: '/health' })
+    expect(Date.now() - started).toBeLessThan(4_000)
+    expect(answer.status).toBe(503)
+    expect(JSON.parse(answer.text).results).toContainEqual({
+      ...shape('postgres', false),
+      additional: 'no answer within 2 s',
+    })
+    await frozen.kill()
+    for (const socket of sockets) socket.destroy()
+    proxy.close()
   })
 
   it('of the process alone', async () => {
@@ -359,12 +460,32 @@ describe('every answer', () => {
     ['/bytes/raw', 401],
     ['/token', 405],
     ['/nothing', 404],
+    ['/openapiXjson', 404],
   ]
 
   it.each(paths)('GET %s (%i) has a request id and forbids sniffing', async (path, status) => {
     const answer = await send(service.url, { path })
     expect([answer.status, answer.headers['x-content-type-options']]).toEqual([status, 'nosniff'])
     expect(answer.headers['x-request-id']).toMatch(/^[0-9a-f-]{36}$/)
+  })
+
+  it.each([
+    ['no HTTP', 'NONSENSE\r\n\r\n', 400],
+    ['a path without a URL', 'GET /\\ HTTP/1.1\r\nHost: x\r\n\r\n', 400],
+    ['no Host', 'GET /health HTTP/1.1\r\n\r\n', 400],
+    ['too long a header', `GET / HTTP/1.1\r\nHost: x\r\nA: ${'a'.repeat(20_000)}\r\n\r\n`, 431],
+    ['an unknown expectation', 'GET / HTTP/1.1\r\nHost: x\r\nExpect: wonders\r\n\r\n', 417],
+  ])('to %s as well, and it is logged', async (_what, text, status) => {
+    const wire = await openWire(service.url)
+    wire.write(text)
+    const answer = (await wire.received(/"detail":.*\}$/s)).toLowerCase()
+    wire.socket.destroy()
+    expect(answer).toMatch(new RegExp(`^http/1\\.1 ${status} `))
+    expect(answer).toContain('\r\ncontent-type: application/json\r\n')
+    expect(answer).toContain('\r\nx-content-type-options: nosniff\r\n')
+    const id = /\r\nx-request-id: ([0-9a-f-]{36})\r\n/.exec(answer)?.[1] ?? 'none'
+    expect(id).not.toBe('none')
+    await eventually(() => service.log().includes(id), 'the refusal is logged')
   })
 
   const idFor = async (given: string) =>
@@ -437,6 +558,63 @@ describe('redirects and methods', () => {
     const answer = await send(service.url, { method, path })
     expect([answer.status, answer.text]).toEqual([405, '{"detail":"Method Not Allowed"}'])
     expect(answer.headers.allow?.split(', ').sort()).toEqual(allow.split(', ').sort())
+  })
+})
+
+describe('a stop', () => {
+  it('sends busy clients away between two requests', async () => {
+    const stopping = await store.start({ BYTES_SHUTDOWN_TIMEOUT_SECONDS: '40' })
+    const { hostname, port } = new URL(stopping.url)
+    const closes: unknown[] = []
+    const broken: string[] = []
+    let answered = 0
+    /** Sends one request after the other on one connection, until it is closed. */
+    const busy = async (): Promise<void> => {
+      const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+      const ask = () =>
+        new Promise<boolean>((resolve) => {
+          const outgoing = request({ hostname, port, path: '/openapi.json', agent }, (incoming) => {
+            incoming.resume()
+            incoming.on('error', (error) => broken.push(error.message))
+            incoming.on('close', () => {
+              answered++
+              if (!incoming.complete) broken.push('half an answer')
+              if (incoming.headers.connection === 'close') closes.push(incoming.statusCode)
+              resolve(true)
+            })
+          })
+          // Refused before it was read: it may be sent again.
+          outgoing.on('error', () => resolve(false))
+          outgoing.end()
+        })
+      while (await ask());
+      agent.destroy()
+    }
+    const clients = Array.from({ length: 8 }, busy)
+    await eventually(() => answered > 200, 'the clients are busy')
+    const started = Date.now()
+    expect(await stopping.stop()).toBe(0)
+    expect(Date.now() - started).toBeLessThan(10_000)
+    await Promise.all(clients)
+    expect(broken).toEqual([])
+    expect(closes).toContain(200)
+    expect(stopping.log()).not.toContain('were cut')
+  })
+
+  it('closes the connection of a request that was in flight', async () => {
+    const stopping = await store.start()
+    const wire = await openWire(stopping.url)
+    const body = new URLSearchParams(CREDENTIALS).toString()
+    wire.write(
+      'POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n' +
+        `Expect: 100-continue\r\nContent-Length: ${body.length}\r\n\r\n`,
+    )
+    await wire.received(/100 Continue/)
+    const stopped = stopping.stop()
+    await eventually(() => stopping.log().includes('"stopping"'), 'it stops')
+    wire.write(body)
+    expect(await wire.ended).toMatch(/200 OK[\s\S]*\r\nconnection: close\r\n/i)
+    expect(await stopped).toBe(0)
   })
 })
 

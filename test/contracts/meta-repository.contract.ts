@@ -260,10 +260,13 @@ export function metaRepositoryContract(
         const { ids } = await storedFiles(meta, [['x']], { organization })
         const first = normalizerMeta(ids[0] ?? '')
         await meta.insertNormalizerMeta(first)
-        const code = 'already_exists'
-        await expect(meta.insertNormalizerMeta(first)).rejects.toMatchObject({ code })
+        await expect(meta.insertNormalizerMeta(first)).rejects.toMatchObject({
+          code: 'already_exists',
+        })
         const orphan = normalizerMeta(randomUUID())
-        await expect(meta.insertNormalizerMeta(orphan)).rejects.toMatchObject({ code })
+        await expect(meta.insertNormalizerMeta(orphan)).rejects.toMatchObject({
+          code: 'reference_missing',
+        })
       })
 
       it('are listed by organization, normalizer and raw file', async () => {

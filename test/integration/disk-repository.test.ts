@@ -5,6 +5,7 @@ import {
   chmod,
   mkdir,
   mkdtemp,
+  open,
   readdir,
   readFile,
   realpath,
@@ -344,19 +345,34 @@ describe.runIf(linux)('open files', () => {
     await expect(repository.get(blob)).rejects.toMatchObject({ code: 'blob_damaged' })
     expect(openFiles()).toEqual([])
   })
+
+  it('are closed when the disk fails before the first piece', async () => {
+    const repository = await openRepository()
+    const blob = await put(repository, 'org', content)
+    const handle = await open(pathOf(blob))
+    await handle.close()
+    const failure = Object.assign(new Error('EIO'), { code: 'EIO', syscall: 'fstat' })
+    vi.spyOn(Object.getPrototypeOf(handle), 'stat').mockRejectedValueOnce(failure)
+    await expect(repository.get(blob)).rejects.toMatchObject({ code: 'storage_unavailable' })
+    expect(openFiles()).toEqual([])
+  })
 })
 
-/** A program that opens a repository and puts one content of `size` bytes. */
-const program = (size: number): string => `
+/** A program that opens a repository and does something with it. */
+const program = (action: string): string => `
   import { openDiskRepository } from ${JSON.stringify(join(DIST, 'disk-repository.js'))}
   import { identity } from ${JSON.stringify(join(DIST, 'middleware/identity.js'))}
   const repository = await openDiskRepository({
     dataDir: ${JSON.stringify(dataDir)}, folderPermission: 0o740, filePermission: 0o640,
     middleware: identity, readers: [identity],
   })
-  const put = () => repository.put('org', [Buffer.alloc(${size})], () => 'sha512:ab' + '0'.repeat(126))
-  await put().then(() => console.log('stored'), (error) => console.log(error.code))
+  ${action}
 `
+/** A program that puts one content of `size` bytes. */
+const putting = (size: number): string =>
+  program(`
+  const put = () => repository.put('org', [Buffer.alloc(${size})], () => 'sha512:ab' + '0'.repeat(126))
+  await put().then(() => console.log('stored'), (error) => console.log(error.code))`)
 
 describe.runIf(linux)('a full disk', () => {
   it('is told as such, and leaves no file', () => {
@@ -364,11 +380,25 @@ describe.runIf(linux)('a full disk', () => {
       // A limit on the size of files: the kernel answers EFBIG where a full disk gives ENOSPC.
       spawnSync(
         'prlimit',
-        ['--fsize=65536', process.execPath, '--input-type=module', '-e', program(size)],
+        ['--fsize=65536', process.execPath, '--input-type=module', '-e', putting(size)],
         { encoding: 'utf8' },
       ).stdout.trim()
     expect(run(1_000)).toBe('stored')
     expect(run(1_000_000)).toBe('storage_full')
+    expect(readdirSync(join(dataDir, 'tmp'))).toEqual([])
+  })
+
+  it('fails the check, though an empty file could still be made', async () => {
+    const check = program(
+      `await repository.check().then(() => console.log('fine'), (error) => console.log(error.code))`,
+    )
+    const run = (limit: number) =>
+      spawnSync(
+        'prlimit',
+        [`--fsize=${limit}`, process.execPath, '--input-type=module', '-e', check],
+        { encoding: 'utf8' },
+      ).stdout.trim()
+    expect([run(1_000), run(0)]).toEqual(['fine', 'storage_full'])
     expect(readdirSync(join(dataDir, 'tmp'))).toEqual([])
   })
 
@@ -386,6 +416,9 @@ describe.runIf(linux)('a full disk', () => {
       expect(await readdir(join(dataDir, 'tmp'))).toEqual([])
       expect(await collect(await repository.get(blob))).toHaveLength(50_000)
       await put(repository, 'org', 'a little')
+      await repository.check()
+      await writeFile(join(dataDir, 'filler'), Buffer.alloc(200_000)).catch(() => undefined)
+      await expect(repository.check()).rejects.toMatchObject({ code: 'storage_full' })
     } finally {
       spawnSync('umount', ['-l', dataDir])
     }
@@ -409,7 +442,7 @@ describe.runIf(strace)('the system calls of an upload', () => {
     const log = join(scratch, 'trace')
     const names = 'trace=fsync,fdatasync,rename,renameat,renameat2,mkdir,mkdirat,write,pwrite64'
     const args = ['-f', '-y', '-s', '0', '-e', names, '-o', log, process.execPath]
-    const result = spawnSync('strace', [...args, '--input-type=module', '-e', program(300_000)], {
+    const result = spawnSync('strace', [...args, '--input-type=module', '-e', putting(300_000)], {
       encoding: 'utf8',
       env: { PATH: process.env.PATH, UV_USE_IO_URING: '0' },
     })

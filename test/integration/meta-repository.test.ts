@@ -133,7 +133,12 @@ describe('the commit of an upload', () => {
       gone,
     )
     await vi.waitFor(async () => {
-      expect(await count('pg_stat_activity', "wait_event_type = 'Lock'")).toBe(1)
+      expect(
+        await count(
+          'pg_stat_activity',
+          "wait_event_type = 'Lock' AND datname = current_database()",
+        ),
+      ).toBe(1)
     }, PATIENCE)
     await client.query('COMMIT')
     client.release()
@@ -159,7 +164,12 @@ describe('the commit of an upload', () => {
     )
     const upload = meta.commitUpload([file])
     await vi.waitFor(async () => {
-      expect(await count('pg_stat_activity', "wait_event_type = 'Lock'")).toBe(1)
+      expect(
+        await count(
+          'pg_stat_activity',
+          "wait_event_type = 'Lock' AND datname = current_database()",
+        ),
+      ).toBe(1)
     }, PATIENCE)
     await client.query('ROLLBACK')
     client.release()
@@ -214,7 +224,56 @@ describe('rows of another version of the service', () => {
   })
 })
 
+describe('a job that someone has locked', () => {
+  it('holds up the uploads to it for a limited time, and those to others not for ever', async () => {
+    const [locked, free] = [await storedJob(), await storedJob()]
+    const client = await database.pool.connect()
+    try {
+      await client.query('BEGIN')
+      await client.query('SELECT FROM boefje_meta WHERE id = $1 FOR UPDATE', [locked.id])
+      const stuck = ['a', 'b', 'c'].map((tag) => meta.commitUpload([newRawFile(locked, [tag])]))
+      const refused = Promise.allSettled(stuck)
+      const file = newRawFile(free, ['x'])
+      expect(await meta.commitUpload([file])).toEqual([file.id])
+      for (const result of await refused) {
+        expect(result).toMatchObject({ status: 'rejected', reason: { code: 'database_timeout' } })
+      }
+    } finally {
+      await client.query('ROLLBACK')
+      client.release()
+    }
+    const file = newRawFile(locked, ['a'])
+    expect(await meta.commitUpload([file])).toEqual([file.id])
+  })
+})
+
+describe('the check', () => {
+  it('fails while the migrations are missing', async () => {
+    await expect(meta.check()).resolves.toBeUndefined()
+    await database.pool.query('ALTER TABLE outbox RENAME TO elsewhere')
+    try {
+      await expect(meta.check()).rejects.toMatchObject({ code: 'database_unavailable' })
+    } finally {
+      await database.pool.query('ALTER TABLE elsewhere RENAME TO outbox')
+    }
+  })
+})
+
 describe('the connection', () => {
+  it('keeps its session settings beside options in the URI', async () => {
+    const uri = new URL(database.uri)
+    uri.searchParams.set('options', '-c TimeZone=Asia/Kolkata -c statement_timeout=4321')
+    const own = openDatabase(uri.href, 4, silentLog)
+    try {
+      const { rows } = await own.pool.query(
+        "SELECT current_setting('TimeZone') AS zone, current_setting('statement_timeout') AS timeout",
+      )
+      expect(rows).toEqual([{ zone: 'UTC', timeout: '4321ms' }])
+    } finally {
+      await own.close()
+    }
+  })
+
   const terminateAll = async (): Promise<void> => {
     await database.pool.query(
       `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -250,7 +309,12 @@ describe('the connection', () => {
         code: 'database_unavailable',
       })
       await vi.waitFor(async () => {
-        expect(await count('pg_stat_activity', "wait_event_type = 'Lock'")).toBe(1)
+        expect(
+          await count(
+            'pg_stat_activity',
+            "wait_event_type = 'Lock' AND datname = current_database()",
+          ),
+        ).toBe(1)
       }, PATIENCE)
       await terminateAll()
       await blocked

@@ -161,7 +161,7 @@ describe('messages', () => {
     ]
     expect(await manager.publish(events)).toEqual([true, false, true])
     expect(await takeIds(2)).toEqual([events[0]?.messageId, events[2]?.messageId])
-    expect(messagesOf(log)).toContain('error: An event cannot be put into a message')
+    expect(messagesOf(log)).toContain('error: an event cannot be put into a message')
   })
 
   it('that the broker refuses are not confirmed', async () => {
@@ -189,7 +189,7 @@ describe('messages', () => {
     expect(await manager.publish(events)).toEqual([false, false, false])
     expect(await manager.publish(events)).toEqual([true, true, true])
     expect(await takeIds(3)).toEqual(idsOf(events))
-    expect(messagesOf(log).slice(1)).toEqual(['warn: The queue is gone and will be declared again'])
+    expect(messagesOf(log).slice(1)).toEqual(['warn: the queue is gone and will be declared again'])
   })
 })
 
@@ -204,7 +204,7 @@ describe('the connection', () => {
     const channel = await openChannel()
     expect(await channel.checkQueue(RAW_FILE_QUEUE)).toMatchObject({ messageCount: 0 })
     expect(await channel.assertQueue(RAW_FILE_QUEUE, DECLARATION)).toBeDefined()
-    expect(messagesOf(log)).toEqual(['info: Connected to the broker'])
+    expect(messagesOf(log)).toEqual(['info: connected to the broker'])
   })
 
   it('is made again when the broker was stopped and started', async () => {
@@ -227,9 +227,9 @@ describe('the connection', () => {
     await take(2)
     expect(onConnected).toHaveBeenCalledTimes(2)
     expect(messagesOf(log)).toEqual([
-      'info: Connected to the broker',
-      'warn: No connection to the broker; events are kept until there is one',
-      'info: Connected to the broker again',
+      'info: connected to the broker',
+      'warn: no connection to the broker; events are kept until there is one',
+      'info: connected to the broker again',
     ])
     expect(JSON.stringify(log.entries[1])).toContain('CONNECTION_FORCED')
   }, 30_000)
@@ -276,9 +276,9 @@ describe('the connection', () => {
     expect(first.length).toBe(1)
     expect(onConnected).toHaveBeenCalledTimes(2)
     expect(messagesOf(log)).toEqual([
-      'info: Connected to the broker',
-      'warn: The broker is short of resources and takes no events',
-      'info: The broker takes events again',
+      'info: connected to the broker',
+      'warn: the broker is short of resources and takes no events',
+      'info: the broker takes events again',
     ])
   }, 30_000)
 
@@ -298,7 +298,7 @@ describe('the connection', () => {
     }
     await connected(manager)
     expect(await manager.publish([outgoingEvent()])).toEqual([true])
-    expect(messagesOf(log).at(-1)).toBe('info: Connected to the broker again')
+    expect(messagesOf(log).at(-1)).toBe('info: connected to the broker again')
   }, 60_000)
 
   it('is dropped when a frozen broker sends no heartbeats', async () => {
@@ -346,7 +346,7 @@ describe('the connection', () => {
     })
     await connected(manager)
     await vi.waitFor(() =>
-      expect(messagesOf(log)).toContain('error: A listener for the broker failed'),
+      expect(messagesOf(log)).toContain('error: a listener for the broker failed'),
     )
     expect(await manager.publish([outgoingEvent()])).toEqual([true])
   })

@@ -59,9 +59,6 @@ export function newRawFile(
       middleware: 'IDENTITY',
     },
     event: {
-      messageId: id,
-      eventId: 'raw_file_received',
-      timestamp: 1_760_000_000,
       body: JSON.stringify({ event_id: 'raw_file_received', raw_data: { id } }),
       headers: { 'content-digest': `sha512:${address}`, size },
     },

@@ -9,7 +9,7 @@ const failure = (code: string, message = 'secret value "x" in table t'): Error =
 describe('SQLSTATEs', () => {
   it.each([
     ['23505', 'already_exists'],
-    ['23503', 'already_exists'],
+    ['23503', 'reference_missing'],
     ['22001', 'invalid_value'],
     ['22003', 'invalid_value'],
     ['22008', 'invalid_value'],
@@ -25,7 +25,8 @@ describe('SQLSTATEs', () => {
     ['53200', 'database_unavailable'],
     ['57P01', 'database_unavailable'],
     ['57P03', 'database_unavailable'],
-    ['57014', 'database_unavailable'],
+    ['57014', 'database_timeout'],
+    ['55P03', 'database_timeout'],
     ['58030', 'database_unavailable'],
     ['58P01', 'database_unavailable'],
     ['08006', 'database_unavailable'],

@@ -1,9 +1,9 @@
 import { z } from 'zod'
+import { BytesError } from '../../domain/errors.js'
 import { memberTexts } from '../../domain/json-text.js'
 import type { MetaRepository } from '../../domain/meta-repository.js'
 import { arrayText, boefjeMetaText, normalizerMetaText } from '../../domain/wire-text.js'
 import { uuid } from '../fields.js'
-import { detail } from '../problems.js'
 import { json, type Route, route } from '../route.js'
 import * as schemas from '../schemas.js'
 
@@ -47,7 +47,7 @@ export function jobRoutes(meta: MetaRepository): Route[] {
       answers: { 200: { description: 'The job', schema: schemas.boefjeMeta }, 404: absent },
       handle: async ({ c, path }) => {
         const found = await meta.findBoefjeMeta(path.boefje_meta_id)
-        if (!found) throw detail(404, 'Boefje meta not found')
+        if (!found) throw new BytesError('boefje_meta_not_found', 'Boefje meta not found')
         return json(c, boefjeMetaText(found))
       },
     }),
@@ -97,7 +97,7 @@ export function jobRoutes(meta: MetaRepository): Route[] {
       answers: { 200: { description: 'The job', schema: schemas.normalizerMeta }, 404: absent },
       handle: async ({ c, path }) => {
         const found = await meta.findNormalizerMeta(path.normalizer_meta_id)
-        if (!found) throw detail(404, 'Normalizer meta not found')
+        if (!found) throw new BytesError('normalizer_meta_not_found', 'Normalizer meta not found')
         return json(c, normalizerMetaText(found))
       },
     }),

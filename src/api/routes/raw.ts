@@ -4,10 +4,16 @@ import type { RawFileFilter } from '../../domain/meta-repository.js'
 import type { StoredRawFile } from '../../domain/models.js'
 import { arrayText, objectText, rawFileText } from '../../domain/wire-text.js'
 import { type IngestPorts, ingest, type UploadedFile } from '../../flows/ingest.js'
-import { findRawFile, openContent, type RetrievePorts, readContent } from '../../flows/retrieve.js'
+import {
+  checkContents,
+  findRawFile,
+  openContent,
+  type RetrievePorts,
+  readContent,
+} from '../../flows/retrieve.js'
 import { uuid } from '../fields.js'
 import { unprocessable } from '../problems.js'
-import { type AppContext, json, type Route, route } from '../route.js'
+import { type AppContext, json, type Route, route, stream } from '../route.js'
 import * as schemas from '../schemas.js'
 
 const rawId = z.object({ raw_id: uuid })
@@ -57,10 +63,9 @@ export function rawRoutes(upload: IngestPorts, retrieve: RetrievePorts): Route[]
           'content-length': String(file.blob.size),
         }
         if (file.blob.size <= 64 * 1024) {
-          return c.body(new Uint8Array(await readContent(retrieve, file)), 200, headers)
+          return c.body(await readContent(retrieve, file), 200, headers)
         }
-        const content = await openContent(retrieve, file)
-        return c.body(ReadableStream.from(content), 200, headers)
+        return stream(c, await openContent(retrieve, file), headers)
       },
     }),
     route({
@@ -100,8 +105,8 @@ export function rawRoutes(upload: IngestPorts, retrieve: RetrievePorts): Route[]
         const found = await retrieve.meta.listRawFiles(filterOf(query), query.limit)
         const parts = contentsText(retrieve, found, !hasBody(c))
         if (found.reduce((sum, { blob }) => sum + blob.size, 0) > WHOLE_BYTES) {
-          const bytes = ReadableStream.from(parts).pipeThrough(new TextEncoderStream())
-          return c.body(bytes, 200, { 'content-type': 'application/json' })
+          await checkContents(retrieve, found)
+          return stream(c, encoded(parts), { 'content-type': 'application/json' })
         }
         let text = ''
         for await (const part of parts) text += part
@@ -151,6 +156,10 @@ function decode(file: UploadedBody, position: number): UploadedFile {
  */
 function hasBody(c: AppContext): boolean {
   return Number(c.req.header('content-length') ?? 0) > 0
+}
+
+async function* encoded(texts: AsyncIterable<string>): AsyncGenerator<Uint8Array> {
+  for await (const text of texts) yield Buffer.from(text)
 }
 
 /** The JSON text of raw files with their contents, in pieces. */

@@ -3,7 +3,7 @@ import type { MetaRepository } from '../../domain/meta-repository.js'
 import type { EventManager, RawRepository } from '../../domain/ports.js'
 import type { Metrics } from '../metrics.js'
 import { type Route, route } from '../route.js'
-import { type HealthResult, health } from '../schemas.js'
+import { failure, type HealthResult, health } from '../schemas.js'
 
 export interface ServicePorts {
   readonly version: string
@@ -13,6 +13,9 @@ export interface ServicePorts {
   readonly events: Pick<EventManager, 'connected'> | undefined
   readonly metrics: Metrics
 }
+
+/** A probe that takes longer has failed: a frozen database must not freeze the answer. */
+const PROBE_MS = 2000
 
 /** Resources for operators: health and metrics. */
 export function serviceRoutes(ports: ServicePorts): Route[] {
@@ -52,7 +55,10 @@ export function serviceRoutes(ports: ServicePorts): Route[] {
       pattern: '/metrics',
       summary: 'Metrics in the Prometheus text format',
       access: 'bearer or basic',
-      answers: { 200: { description: 'Metrics', mediaType: 'text/plain' } },
+      answers: {
+        200: { description: 'Metrics', mediaType: 'text/plain' },
+        429: { description: 'Too many wrong credentials', schema: failure },
+      },
       handle: async ({ c }) => {
         const page = await ports.metrics.page()
         return c.body(page, 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' })
@@ -87,11 +93,28 @@ async function checkHealth(ports: ServicePorts): Promise<HealthResult> {
   return result('bytes', healthy, null, results, ports.version)
 }
 
+async function inTime<T>(work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Late()), PROBE_MS)
+  })
+  try {
+    return await Promise.race([work, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+class Late extends Error {
+  override readonly message = `no answer within ${PROBE_MS / 1000} s`
+}
+
 async function probe(service: string, check: () => Promise<unknown>): Promise<HealthResult> {
   try {
-    return result(service, true, (await check()) ?? null)
+    return result(service, true, (await inTime(check())) ?? null)
   } catch (error) {
     // Other errors may quote addresses or paths.
-    return result(service, false, error instanceof BytesError ? error.message : 'check failed')
+    const tellable = error instanceof BytesError || error instanceof Late
+    return result(service, false, tellable ? error.message : 'check failed')
   }
 }

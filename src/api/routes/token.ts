@@ -1,21 +1,19 @@
-import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible'
 import { type Auth, unauthorized } from '../auth.js'
 import { readBody } from '../body.js'
-import { detail, malformed } from '../problems.js'
-import { type AppContext, json, type Route, route } from '../route.js'
+import { malformed } from '../problems.js'
+import { type AppContext, clientOf, json, type Route, route } from '../route.js'
 import * as schemas from '../schemas.js'
 import { validate } from '../validate.js'
 
 /** Longest form in bytes. */
 const MAX_FORM = 64 * 1024
-const WINDOW_SECONDS = 60
 
 /**
  * The log-in: OAuth2's password grant (RFC 6749, section 4.3).
- * @param rateLimit tries that one client address has in a minute
+ * @param rateLimit log-ins that one client address has in a minute, here and with HTTP basic
  */
 export function tokenRoute(auth: Auth, rateLimit: number): Route {
-  const limiter = new RateLimiterMemory({ points: rateLimit, duration: WINDOW_SECONDS })
+  auth.limitLogIns(rateLimit)
   return route({
     method: 'post',
     pattern: '/token',
@@ -28,7 +26,7 @@ export function tokenRoute(auth: Auth, rateLimit: number): Route {
       429: { description: 'Too many tries', schema: schemas.failure },
     },
     handle: async ({ c }) => {
-      await limit(limiter, c.env.incoming.socket.remoteAddress ?? 'unknown')
+      await auth.countLogIn(clientOf(c))
       const form = validate(schemas.credentials, await readForm(c), 'body')
       if (!auth.accepts(form.username, form.password)) {
         throw unauthorized('Incorrect username or password')
@@ -42,18 +40,6 @@ export function tokenRoute(auth: Auth, rateLimit: number): Route {
       return json(c, JSON.stringify(answer), 200, { 'cache-control': 'no-store' })
     },
   })
-}
-
-async function limit(limiter: RateLimiterMemory, client: string): Promise<void> {
-  try {
-    await limiter.consume(client)
-  } catch (error) {
-    if (!(error instanceof RateLimiterRes)) throw error
-    const seconds = Math.max(1, Math.ceil(error.msBeforeNext / 1000))
-    throw detail(429, `Too many log-ins: try again in ${seconds} seconds`, {
-      'retry-after': String(seconds),
-    })
-  }
 }
 
 /** Fields of a form; of a repeated one the last counts. Any other type of body has no fields. */
