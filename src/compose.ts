@@ -175,6 +175,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
     const auth = createAuth({
       ...credentials,
       tokenLifetimeMs: settings.accessTokenExpireMinutes * 60_000,
+      logInsPerMinute: settings.tokenRateLimit,
     })
     const ingestPorts = {
       meta,
@@ -186,7 +187,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
     const retrievePorts = { meta, raw, countBlobError: metrics.countBlobError }
     const api = [
       ...serviceRoutes({ version: VERSION, meta, raw, events, metrics }),
-      tokenRoute(auth, settings.tokenRateLimit),
+      tokenRoute(auth),
       ...jobRoutes(meta),
       ...rawRoutes(ingestPorts, retrievePorts),
     ]
@@ -197,7 +198,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       log,
       observe: metrics.observeRequest,
     })
-    const server = await startServer(app, settings.host, settings.port)
+    const server = await startServer(app, settings.host, settings.port, log)
     releases.push(async () => {
       const whole = await server.stop(settings.shutdownTimeoutSeconds * 1000)
       if (!whole) log.warn({}, 'requests in flight were cut at the end of the shutdown timeout')

@@ -241,7 +241,8 @@ export function readSettings(env: Environment = process.env): Settings {
       )
     }
   }
-  if (values.dbUri !== undefined) {
+  // Given, if perhaps not usable.
+  if (values.dbUri !== undefined || problems.some((p) => p.startsWith(VARIABLES.dbUri.name))) {
     for (const key of ['username', 'password', 'secret'] as const) {
       const { name } = VARIABLES[key]
       const unset = values[key] === undefined && !problems.some((p) => p.startsWith(name))

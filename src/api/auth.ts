@@ -12,6 +12,8 @@ export interface AuthOptions {
   readonly secret: string
   /** Lifetime of a token in milliseconds. */
   readonly tokenLifetimeMs: number
+  /** Log-ins that one client address has in a minute, by form and by HTTP basic together. */
+  readonly logInsPerMinute: number
 }
 
 /** Tokens remembered as verified, a few hundred bytes each. */
@@ -23,8 +25,6 @@ const WINDOW_SECONDS = 60
 const claims = z.object({ sub: z.string(), exp: z.number().optional() })
 
 export interface Auth {
-  /** From now on a client has so many log-ins a minute; there is no limit before that. */
-  limitLogIns(perMinute: number): void
   /** Counts a log-in of a client address. @throws HttpProblem 429 when it has none left */
   countLogIn(client: string): Promise<void>
   /** Compares in constant time. */
@@ -42,13 +42,17 @@ export interface Auth {
 }
 
 /** Authentication of one account. Remembers verified tokens and the clients' log-ins in memory. */
-export function createAuth({ username, password, secret, tokenLifetimeMs }: AuthOptions): Auth {
+export function createAuth(options: AuthOptions): Auth {
+  const { username, password, secret, tokenLifetimeMs } = options
   const verified = new LRUCache<string, true>({ max: REMEMBERED })
-  let logIns: RateLimiterMemory | undefined
+  const logIns = new RateLimiterMemory({
+    points: options.logInsPerMinute,
+    duration: WINDOW_SECONDS,
+  })
 
   const countLogIn = async (client: string): Promise<void> => {
     try {
-      await logIns?.consume(client)
+      await logIns.consume(client)
     } catch (error) {
       if (!(error instanceof RateLimiterRes)) throw error
       const seconds = Math.max(1, Math.ceil(error.msBeforeNext / 1000))
@@ -79,9 +83,6 @@ export function createAuth({ username, password, secret, tokenLifetimeMs }: Auth
   }
 
   return {
-    limitLogIns: (perMinute) => {
-      logIns = new RateLimiterMemory({ points: perMinute, duration: WINDOW_SECONDS })
-    },
     countLogIn,
     accepts,
     issue: async () => {
@@ -104,7 +105,7 @@ export function createAuth({ username, password, secret, tokenLifetimeMs }: Auth
       if (colon < 0 || !accepts(pair.slice(0, colon), pair.slice(colon + 1))) {
         throw unauthorized('Incorrect username or password', 'Basic realm="bytes"')
       }
-      await logIns?.reward(client)
+      await logIns.reward(client)
     },
   }
 }

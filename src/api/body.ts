@@ -1,17 +1,30 @@
 /** Reading request bodies, from Node's own stream: one copy less than through a web stream. */
 import type { IncomingMessage } from 'node:http'
 import { hasLoneSurrogate, nestingDepth } from '../domain/json-text.js'
+import type { Share } from './body-budget.js'
 import { detail, HttpProblem, malformed, unprocessable } from './problems.js'
 
 /** Levels of arrays and objects. Clients' parsers go no deeper than about a thousand. */
 const MAX_DEPTH = 500
 
+export interface BodyLimit {
+  /** Most bytes. */
+  readonly bytes: number
+  /** What sets the limit, for the message. */
+  readonly setBy: string
+}
+
 /**
  * Reads the whole body.
- * @param limit most bytes
- * @throws HttpProblem 413, 415 for a body that is compressed, or 400 when the client goes away
+ * @param share grows with the body; to be released by the caller when the body is done with
+ * @throws HttpProblem 413, 415 for a body that is compressed, 400 when the client goes away, or 503
+ *   when the share cannot grow
  */
-export async function readBody(incoming: IncomingMessage, limit: number): Promise<Buffer> {
+export async function readBody(
+  incoming: IncomingMessage,
+  limit: BodyLimit,
+  share?: Share,
+): Promise<Buffer> {
   const encoding = incoming.headers['content-encoding'] ?? 'identity'
   if (encoding.toLowerCase() !== 'identity') {
     throw detail(415, `Content-Encoding ${encoding} is not supported: send the body as it is`, {
@@ -19,13 +32,15 @@ export async function readBody(incoming: IncomingMessage, limit: number): Promis
     })
   }
   const declared = Number(incoming.headers['content-length'] ?? 0)
-  if (declared > limit) throw tooLarge(limit)
+  if (declared > limit.bytes) throw tooLarge(limit)
+  share?.grow(declared)
   const chunks: Buffer[] = []
   let size = 0
   try {
     for await (const chunk of incoming.iterator({ destroyOnReturn: false })) {
       size += chunk.length
-      if (size > limit) throw tooLarge(limit)
+      if (size > limit.bytes) throw tooLarge(limit)
+      share?.grow(size)
       chunks.push(chunk)
     }
   } catch (error) {
@@ -36,15 +51,11 @@ export async function readBody(incoming: IncomingMessage, limit: number): Promis
   return chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks, size)
 }
 
-function tooLarge(limit: number) {
+function tooLarge({ bytes, setBy }: BodyLimit) {
   // The rest of the body is not read, so the connection cannot be used again.
-  return detail(
-    413,
-    `The body is longer than the ${limit} bytes that BYTES_MAX_BODY_BYTES allows`,
-    {
-      connection: 'close',
-    },
-  )
+  return detail(413, `The body is longer than the ${bytes} bytes that ${setBy} allows`, {
+    connection: 'close',
+  })
 }
 
 /** True for JSON's media types, and for none: existing clients send their JSON without one. */

@@ -3,6 +3,7 @@ import type { Hono } from 'hono'
 import { z } from 'zod'
 import type { Auth } from './auth.js'
 import { parseJson, readBody } from './body.js'
+import { BodyBudget, type Share } from './body-budget.js'
 import { detail } from './problems.js'
 import { type App, type AppContext, clientOf, type Input, type Route } from './route.js'
 import { validate } from './validate.js'
@@ -13,15 +14,23 @@ export interface DispatchOptions {
 }
 
 const NOTHING = z.object({})
+/** How many bodies of the greatest length may be held at the same time. */
+const LARGE_BODIES = 2
 
 /** Adds the routes, and answers for what is none of them: 307, 404, 405 and OPTIONS. */
 export function dispatch(app: Hono<App>, routes: readonly Route[], options: DispatchOptions): void {
+  const budget = new BodyBudget(LARGE_BODIES * options.maxBodyBytes)
   for (const route of routes) {
     const pattern = route.pattern.replace(/\{(\w+)\}/g, ':$1')
     app.on(route.method.toUpperCase(), pattern, async (c) => {
       c.set('route', route.pattern)
       await authenticate(route, c, options.auth)
-      return route.handle(await parse(route, c, options.maxBodyBytes))
+      const share = budget.share()
+      try {
+        return await route.handle(await parse(route, c, options.maxBodyBytes, share))
+      } finally {
+        share.release()
+      }
     })
   }
   const known = routes.map(({ pattern, method }) => ({
@@ -46,7 +55,8 @@ function elsewhere(c: AppContext, methodsOf: (path: string) => string[]): Respon
   }
   const shorter = url.pathname.replace(/\/+$/, '')
   if (shorter !== url.pathname && methodsOf(shorter).length > 0) {
-    return c.redirect(`${url.origin}${shorter}${url.search}`, 307)
+    // Relative: scheme and host are the proxy's business, and not to be taken from the client.
+    return c.redirect(`${shorter}${url.search}`, 307)
   }
   throw detail(404, 'Not Found')
 }
@@ -61,11 +71,20 @@ async function authenticate(route: Route, c: AppContext, auth: Auth): Promise<vo
 
 type Parsed = Input<z.ZodObject, z.ZodObject, z.ZodType>
 
-async function parse(route: Route, c: AppContext, maxBodyBytes: number): Promise<Parsed> {
+async function parse(
+  route: Route,
+  c: AppContext,
+  maxBodyBytes: number,
+  share: Share,
+): Promise<Parsed> {
   const path = validate(route.path ?? NOTHING, c.req.param(), 'path')
   const query = validate(route.query ?? NOTHING, queryValues(route, c), 'query')
   if (!route.body) return { c, path, query, body: undefined, bodyText: '' }
-  const raw = await readBody(c.env.incoming, maxBodyBytes)
+  const raw = await readBody(
+    c.env.incoming,
+    { bytes: maxBodyBytes, setBy: 'BYTES_MAX_BODY_BYTES' },
+    share,
+  )
   const { text, value } = parseJson(raw, c.req.header('content-type'))
   return { c, path, query, body: validate(route.body, value, 'body'), bodyText: text }
 }

@@ -79,26 +79,20 @@ export function stream(
   headers: Record<string, string>,
 ): Response {
   const iterator = pieces[Symbol.asyncIterator]()
-  const body = new ReadableStream<Uint8Array>(
-    {
-      pull: async (controller) => {
+  const body = ReadableStream.from<Uint8Array>({
+    [Symbol.asyncIterator]: () => ({
+      next: async () => {
         try {
-          const { done, value } = await iterator.next()
-          if (done) controller.close()
-          else controller.enqueue(value)
+          return await iterator.next()
         } catch (error) {
           c.get('cut')(error)
           // The connection is gone: this only lets go of the stream.
-          controller.close()
+          return { done: true, value: undefined }
         }
       },
-      cancel: async () => {
-        await iterator.return?.()
-      },
-    },
-    // Nothing is read before someone asks for it.
-    { highWaterMark: 0 },
-  )
+      return: async () => (await iterator.return?.()) ?? { done: true, value: undefined },
+    }),
+  })
   return c.body(body, 200, headers)
 }
 

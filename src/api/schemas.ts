@@ -1,6 +1,6 @@
 /** The wire types: they validate requests, and the OpenAPI document is made from them. */
 import { z } from 'zod'
-import { LIMITS } from '../domain/models.js'
+import { LIMITS, MAX_MIME_TYPES } from '../domain/models.js'
 import {
   column,
   flag,
@@ -75,6 +75,11 @@ export const normalizerMeta = z
 
 const status = z.enum(['COMPLETED', 'FAILED'])
 
+function notTooMany(tags: readonly string[], ctx: z.RefinementCtx): void {
+  if (tags.length <= MAX_MIME_TYPES) return
+  ctx.addIssue({ code: 'custom', message: `A file has at most ${MAX_MIME_TYPES} tags` })
+}
+
 /** Body of an upload. */
 export const rawUpload = z
   .object({
@@ -84,7 +89,7 @@ export const rawUpload = z
         z.object({
           name: text,
           content: text.meta({ contentEncoding: 'base64' }),
-          tags: z.array(column(LIMITS.mimeType)).default([]),
+          tags: z.array(column(LIMITS.mimeType)).superRefine(notTooMany).default([]),
         }),
       )
       .default([]),

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { createServer, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { getRequestListener, RequestError } from '@hono/node-server'
 import type { Hono } from 'hono'
 import type { Log } from '../domain/ports.js'
@@ -10,16 +11,19 @@ export interface RunningServer {
   /** Where it listens, such as `http://127.0.0.1:8002`. */
   readonly url: string
   /**
-   * Accepts nothing new and waits for the requests in flight. Answers from then on close their
-   * connection, so that busy clients go elsewhere.
+   * Accepts no more connections and waits for the requests in flight. Answers from then on close
+   * their connection, so that busy clients go elsewhere.
    * @param timeoutMs then their connections are cut
    * @returns false when some had to be cut
    */
   stop(timeoutMs: number): Promise<boolean>
 }
 
-/** How often a server that stops looks for connections that have become idle. */
-const IDLE_CHECK_MS = 100
+/**
+ * Time that busy clients have after the beginning of a stop to be told that their connection is
+ * over, and how often connections that have become idle are looked for after that.
+ */
+const IDLE_MS = 100
 
 /**
  * @param log told of the requests that do not reach the app
@@ -29,10 +33,9 @@ export async function startServer(
   app: Hono<App>,
   host: string,
   port: number,
-  log?: Log,
+  log: Log,
 ): Promise<RunningServer> {
   const listener = getRequestListener(app.fetch, {
-    overrideGlobalObjects: false,
     errorHandler: (error) => refuseMisdirected(error, log),
   })
   const unanswered = new Set<ServerResponse>()
@@ -75,10 +78,12 @@ function urlOf(server: Server): string {
 }
 
 async function stop(server: Server, timeoutMs: number): Promise<boolean> {
+  // To close a connection at once may hit a request that is on its way.
+  await sleep(Math.min(IDLE_MS, timeoutMs))
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
   server.closeIdleConnections()
   // Those whose answer had begun by now stay open after it.
-  const idle = setInterval(() => server.closeIdleConnections(), IDLE_CHECK_MS)
+  const idle = setInterval(() => server.closeIdleConnections(), IDLE_MS)
   let cut = false
   const timer = setTimeout(() => {
     cut = true
@@ -91,9 +96,9 @@ async function stop(server: Server, timeoutMs: number): Promise<boolean> {
 }
 
 /** The answer to a request that does not reach the app, after a line in the log. */
-function refusal(status: number, reason: string, log: Log | undefined) {
+function refusal(status: number, reason: string, log: Log) {
   const requestId = randomUUID()
-  log?.info({ requestId, status, reason }, 'a request was refused unread')
+  log.info({ requestId, status, reason }, 'a request was refused unread')
   const body = JSON.stringify({ detail: STATUS_CODES[status] })
   const headers = {
     'content-type': 'application/json',
@@ -105,20 +110,16 @@ function refusal(status: number, reason: string, log: Log | undefined) {
 }
 
 /** What has no URL, such as a path with a backslash, does not reach the app. */
-function refuseMisdirected(error: unknown, log: Log | undefined): Response {
+function refuseMisdirected(error: unknown, log: Log): Response {
   const expected = error instanceof RequestError
-  if (!expected) log?.error({ err: error }, 'a request failed before it reached the app')
+  if (!expected) log.error({ err: error }, 'a request failed before it reached the app')
   const reason = expected ? error.message : 'unexpected'
   const { status, headers, body } = refusal(expected ? 400 : 500, reason, log)
   return new Response(body, { status, headers })
 }
 
 /** What Node cannot parse gets a JSON answer like everything else. */
-function refuseUnreadable(
-  error: Error & { code?: string },
-  socket: Socket,
-  log: Log | undefined,
-): void {
+function refuseUnreadable(error: Error & { code?: string }, socket: Socket, log: Log): void {
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy()
     return

@@ -33,9 +33,7 @@ export async function serve(): Promise<number> {
       log.info({}, 'stopped')
       return 0
     }
-    // A code marks what an operator can cure; of anything else the stack is wanted.
-    const known = error instanceof Error && 'code' in error
-    log.error(known ? { reason: error.message } : { err: error }, 'the service could not start')
+    log.error(whyNot(error), 'the service could not start')
     return 1
   }
   log.info({ url: service.url }, 'serving')
@@ -48,6 +46,16 @@ export async function serve(): Promise<number> {
   const code = await Promise.race([stopRequested, failed])
   await stopWithin(service, settings.shutdownTimeoutSeconds * 1000 + CLOSING_MS, log)
   return code
+}
+
+/** What an operator can cure is told in a line; of anything else the stack is wanted. */
+function whyNot(error: unknown): object {
+  if (!(error instanceof Error)) return { err: error }
+  if (error.constructor !== Error && !('code' in error)) return { err: error }
+  const cause = error.cause instanceof Error ? error.cause.message : undefined
+  const inUse = 'code' in error && error.code === 'EADDRINUSE'
+  const hint = inUse ? 'set BYTES_PORT or BYTES_HOST, or stop what listens there' : undefined
+  return { reason: error.message, ...(cause && { cause }), ...(hint && { hint }) }
 }
 
 function nextSignal(): Promise<NodeJS.Signals> {

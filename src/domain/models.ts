@@ -23,6 +23,14 @@ export const LIMITS = {
   mimeType: 64,
 } as const
 
+/** Most MIME types of one raw file. */
+export const MAX_MIME_TYPES = 1000
+/**
+ * Longest `arguments` and `environment` in bytes of JSON text: each event of a job carries them,
+ * and brokers refuse messages that are too long (RabbitMQ 4: 16 MiB unless it is told otherwise).
+ */
+export const MAX_JSON_BYTES = 1024 * 1024
+
 /** The job that produced files. */
 export interface BoefjeMeta {
   readonly id: Uuid

@@ -50,10 +50,15 @@ export interface RawRepository {
   put(organization: string, content: ByteSource, digest: () => ContentDigest): Promise<StoredBlob>
   /**
    * Opens the plain content of a blob. The caller must consume or `return()` the source.
-   * @throws BytesError `blob_missing` when there is no such file, `blob_damaged` when its size is wrong
+   * @throws BytesError `blob_missing` when there is no such file, `blob_damaged` when its size is
+   *   wrong, or its digest in a blob that is read in one piece; `storage_unavailable`. While reading:
+   *   `blob_damaged`, `storage_unavailable`
    */
   get(blob: BlobLocation): Promise<AsyncIterable<Uint8Array>>
-  /** Checks that a file can be written, and tells the free bytes. @throws BytesError `storage_unavailable` */
+  /**
+   * Checks that a file can be written, and tells the free bytes.
+   * @throws BytesError `storage_full`, `storage_unavailable`
+   */
   check(): Promise<{ freeBytes: number }>
 }
 

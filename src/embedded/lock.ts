@@ -70,7 +70,9 @@ export async function acquireLock(directory: string): Promise<Lock> {
       if (holder === null) return { release: mine.withdraw }
       await mine.withdraw()
       if (attempt >= 8) {
-        throw new Error(`the embedded Postgres in ${directory} is in use by ${holder}`)
+        throw new Error(
+          `the embedded Postgres in ${directory} is in use by ${holder}: stop it, or set another BYTES_DATA_DIR`,
+        )
       }
     }
     await sleep(50 + Math.random() * 250)

@@ -1,6 +1,6 @@
 import { BytesError } from '../domain/errors.js'
 import type { Outbox } from '../domain/meta-repository.js'
-import type { EventManager, Log } from '../domain/ports.js'
+import { type BatchPublisherOptions, createBatchPublisher } from './batch-publisher.js'
 
 /** Events in one claim. */
 const BATCH = 200
@@ -10,13 +10,8 @@ const POLL_MS = 1_000
 const LINGER_MS = 25
 /** Longest pause after failures, in milliseconds. */
 const MAX_BACKOFF_MS = 10_000
-
-export interface RelayOptions {
+export interface RelayOptions extends BatchPublisherOptions {
   readonly outbox: Outbox
-  readonly events: EventManager
-  readonly log: Log
-  /** Counts how publishing ended, for the metrics. */
-  readonly count: (outcome: 'published' | 'failed', events: number) => void
 }
 
 export interface Relay {
@@ -31,6 +26,7 @@ export interface Relay {
  * confirmed it; a crash between the two publishes it again, with the same message id.
  */
 export function startRelay({ outbox, events, log, count }: RelayOptions): Relay {
+  const publish = createBatchPublisher({ events, log, count })
   let stopped = false
   let woken = false
   let idling = false
@@ -58,13 +54,26 @@ export function startRelay({ outbox, events, log, count }: RelayOptions): Relay 
 
   /** @returns true when there may be more to publish right away */
   const drain = async (): Promise<boolean> => {
-    const { claimed, published } = await outbox.drain(BATCH, (batch) => events.publish(batch))
+    let left = 0
+    let problem: unknown
+    const { claimed, published } = await outbox.drain(BATCH, async (batch) => {
+      const result = await publish(batch, () => stopped)
+      left = result.left
+      problem = result.problem
+      return result.confirmed
+    })
     count('published', published)
-    count('failed', claimed - published)
-    if (published < claimed) {
-      throw new BytesError('broker_unavailable', `${claimed - published} events were not confirmed`)
+    if (left > 0 && published === 0) {
+      throw problem ?? new BytesError('broker_unavailable', `${left} events were not confirmed`)
     }
-    return claimed === BATCH
+    // Suspects that wait are no news of the broker.
+    if (published > 0 || claimed === 0) recovered()
+    return published > 0 && (claimed === BATCH || left > 0)
+  }
+
+  const recovered = (): void => {
+    if (failures > 0) log.info({ failures }, 'events are published again')
+    failures = 0
   }
 
   const failed = (error: unknown): void => {
@@ -84,8 +93,6 @@ export function startRelay({ outbox, events, log, count }: RelayOptions): Relay 
       }
       try {
         const more = await drain()
-        if (failures > 0) log.info({ failures }, 'events are published again')
-        failures = 0
         if (more) continue
         if (!woken) await idle()
         if (woken && !stopped) await pause(LINGER_MS)

@@ -97,7 +97,9 @@ describe('settings', () => {
       'BYTES_HASHING_ALGORITHM',
       'BYTES_MAX_BODY_BYTES',
       'BYTES_MIGRATE_ON_START',
+      'BYTES_PASSWORD',
       'BYTES_PORT',
+      'BYTES_USERNAME',
       'QUEUE_URI',
     ])
     expect(result.stderr).toContain('"eighty"')
@@ -518,7 +520,7 @@ describe('the log', () => {
     await proxy.close()
     job.id = randomUUID()
     await useAll()
-    await eventually(() => service.log().includes('No connection to the broker'), 'it was refused')
+    await eventually(() => service.log().includes('no connection to the broker'), 'it was refused')
     await proxy.open()
     await eventually(
       async () => (await send(service.url, { path: '/health' })).status === 200,

@@ -1,6 +1,16 @@
 /** What uploads leave on the disk and in the database, alone and all at once. */
-import { createHash } from 'node:crypto'
-import { mkdir, readdir, readlink, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { createHash, randomUUID } from 'node:crypto'
+import {
+  mkdir,
+  readdir,
+  readFile,
+  readlink,
+  rename,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -446,6 +456,97 @@ describe('content that is', () => {
   })
 })
 
+describe('content that is damaged', () => {
+  it('by one bit is never given as if it were whole', async () => {
+    const content = 'a content with a bit to flip'
+    const id = await uploadOne(content)
+    const path = await pathOf(content)
+    const stored = await readFile(path)
+    stored[3] = (stored[3] ?? 0) ^ 1
+    await writeFile(path, stored)
+    for (const target of [`/bytes/raw/${id}`, `/bytes/raws?raw_ids=${id}`]) {
+      const answer = await client.request(target)
+      expect([answer.status, answer.headers.get('content-type')]).toEqual([500, 'application/json'])
+      expect(await answer.json()).toEqual({
+        detail: `Raw file ${id} cannot be read: its stored content does not have the digest it is stored under`,
+      })
+    }
+    await uploadOne(content)
+    expect((await download(id)).toString()).toBe(content)
+  })
+
+  /** Starts to download, and reads no further than the head and what comes with it. */
+  const begin = async (path: string) => {
+    const wire = await openWire(service.url)
+    const requestId = randomUUID()
+    wire.write(
+      `GET ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${client.token}\r\n` +
+        `X-Request-Id: ${requestId}\r\n\r\n`,
+    )
+    await wire.received(/200 OK[\s\S]*\r\n\r\n/)
+    wire.socket.pause()
+    return { wire, requestId }
+  }
+  const isCut = async ({ wire, requestId }: Awaited<ReturnType<typeof begin>>, id: string) => {
+    const line = await eventually(
+      () =>
+        errorsLogged(service.log()).find(
+          (found) => found.includes(requestId) && found.endsWith('}'),
+        ),
+      'the failure is logged',
+    )
+    expect(line).toContain('an answer was cut off')
+    expect(line).toContain(`Raw file ${id} cannot be read`)
+    wire.socket.resume()
+    return wire.ended
+  }
+  const errors = async () =>
+    sample(
+      await (await client.request('/metrics')).text(),
+      'bytes_blob_errors_total{code="blob_damaged"}',
+    ) ?? 0
+
+  it('while it is sent breaks the transfer off', async () => {
+    const size = 30_000_000
+    const content = Buffer.alloc(size, 'cut while sent')
+    const id = await uploadOne(content)
+    const before = await errors()
+    const begun = await begin(`/bytes/raw/${id}`)
+    await truncate(await pathOf(content), size / 2)
+    begun.wire.socket.resume()
+    const received = await isCut(begun, id)
+    expect(received).toContain(`content-length: ${size}`)
+    expect(received.length).toBeLessThan(size)
+    expect(await errors()).toBe(before + 1)
+  })
+
+  it('while many are sent breaks the transfer off, before that it is an error', async () => {
+    const job = await client.job('many')
+    const contents = ['a', 'b', 'c'].map((text) => Buffer.alloc(12_000_000, `many ${text}`))
+    const ids = []
+    for (const [i, content] of contents.entries()) {
+      ids.push(await uploadOne(content, { job, tags: [`many/${i}`] }))
+    }
+    const [, , last = Buffer.alloc(0)] = contents
+    const id = ids[2] ?? ''
+    const path = `/bytes/raws?boefje_meta_id=${job}&limit=10`
+    const whole = await (await client.request(path)).json()
+    expect(whole).toMatchObject({ files: ids.map((name) => ({ name })) })
+
+    const begun = await begin(path)
+    await truncate(await pathOf(last), 5)
+    begun.wire.socket.resume()
+    const received = await isCut(begun, id)
+    expect(received).not.toMatch(/\r\n0\r\n\r\n$/)
+    expect(received).not.toContain(id)
+
+    const answer = await client.request(path)
+    expect([answer.status, answer.headers.get('content-type')]).toEqual([500, 'application/json'])
+    expect(((await answer.json()) as { detail: string }).detail).toContain(id)
+    await uploadOne(last, { job: await client.job('many') })
+  })
+})
+
 it('after all that nothing is left over', async () => {
   expect(await readdir(join(dataDir, 'tmp'))).toEqual([])
   const files = await filesBelow(store.dataDir)
@@ -465,4 +566,64 @@ it('after all that nothing is left over', async () => {
     (line) => !/storage failed|cannot be read/.test(line),
   )
   expect(unexpected).toEqual([])
+})
+
+describe('what would make events too long for a broker', () => {
+  const told = async (answer: Response) => [answer.status, await answer.text()] as const
+
+  it.each(['arguments', 'environment'])('%s over 1 MiB are refused', async (field) => {
+    const before = await rowCounts(store.databaseUri)
+    const long = exampleJob({ [field]: { x: 'é'.repeat(512 * 1024) } })
+    const [status, text] = await told(await client.postJson('/bytes/boefje_meta', long))
+    expect([status, text]).toEqual([422, expect.stringContaining(`body.${field}: longer than`)])
+    expect(await rowCounts(store.databaseUri)).toEqual(before)
+    const fits = exampleJob({ [field]: { x: 'e'.repeat(1024 * 1024 - 8) } })
+    expect((await client.postJson('/bytes/boefje_meta', fits)).status).toBe(201)
+  })
+
+  it('more than 1000 tags are refused', async () => {
+    const path = `/bytes/raw?boefje_meta_id=${await client.job()}`
+    const tags = Array.from({ length: 1001 }, (_, i) => `tag/${i}`)
+    const body = (of: string[]) => ({ files: [{ name: 'a', content: '', tags: of }] })
+    const [status, text] = await told(await client.postJson(path, body(tags)))
+    expect([status, text]).toEqual([422, expect.stringContaining('at most 1000 tags')])
+    expect((await client.postJson(path, body(tags.slice(1)))).status).toBe(200)
+  })
+})
+
+describe('large bodies at the same time', () => {
+  /** A refused body is not read to its end, which the sender may see before the answer. */
+  const statusOf = (answer: Promise<Response>): Promise<number | undefined> =>
+    answer.then(
+      ({ status }) => status,
+      () => undefined,
+    )
+
+  it('are refused for a while when memory would not do, and small ones are not', async () => {
+    const small = await store.start({ BYTES_MAX_BODY_BYTES: String(4 * 1024 * 1024) })
+    const own = await login(small.url)
+    const job = await own.job('large')
+    const wires = await Promise.all([1, 2].map(() => openWire(small.url)))
+    // Two bodies that never end hold all there is.
+    for (const wire of wires) {
+      wire.write(
+        `POST /bytes/raw?boefje_meta_id=${job} HTTP/1.1\r\nHost: x\r\n` +
+          `Authorization: Bearer ${own.token}\r\nContent-Type: application/json\r\n` +
+          `Content-Length: ${4 * 1024 * 1024}\r\n\r\n{`,
+      )
+    }
+    const large = { files: [{ name: 'l', content: 'A'.repeat(2 * 1024 * 1024), tags: ['l'] }] }
+    const path = `/bytes/raw?boefje_meta_id=${job}`
+    await eventually(
+      async () => (await statusOf(own.postJson(path, large))) === 503,
+      'it was refused',
+    )
+    expect(Object.keys(await own.upload(job, [{ name: 's', content: 's' }]))).toEqual(['s'])
+    for (const wire of wires) wire.socket.destroy()
+    await eventually(
+      async () => (await statusOf(own.postJson(path, large))) === 200,
+      'it was taken',
+    )
+    await small.kill()
+  })
 })

@@ -127,7 +127,7 @@ export function rawRepositoryContract(
         blobs.map((blob, i) => subject.overwrite(blob, Buffer.from(String(1000 + i)))),
       )
       const seen = await Promise.all(blobs.map(subject.read))
-      expect(new Set(seen.map(String)).size).toBe(names.length)
+      expect(new Set(seen.map((stored) => stored.toString('hex'))).size).toBe(names.length)
     })
 
     it('passes on an error of the source, whatever it is, and keeps nothing', async () => {
@@ -181,21 +181,6 @@ export function rawRepositoryContract(
         code: 'blob_damaged',
         message: 'its stored content does not have the digest it is stored under',
       })
-    })
-
-    it.each([
-      ['shorter', 3_000_000],
-      ['longer', 5_000_000],
-    ])('tells that a blob becomes %s while it is read', async (_, size) => {
-      const content = Buffer.alloc(4_000_000, 'x')
-      const blob = await put(repository, 'org', content)
-      const pieces = (await repository.get(blob))[Symbol.asyncIterator]()
-      await pieces.next()
-      await subject.overwrite(blob, Buffer.alloc(size, 'x'))
-      const rest = (async () => {
-        while (!(await pieces.next()).done);
-      })()
-      await expect(rest).rejects.toMatchObject({ code: 'blob_damaged' })
     })
 
     it('does not tell where it keeps things', async () => {

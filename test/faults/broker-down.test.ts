@@ -236,6 +236,53 @@ describe('a broker that itself', () => {
     })
   })
 
+  it('refuses an event for its size gets all the others', async () => {
+    const limit = (bytes: number) =>
+      broker.evaluate(
+        `application:set_env(rabbit, max_message_size, ${bytes}), ` +
+          `persistent_term:put(max_message_size, ${bytes})`,
+      )
+    await limit(50_000)
+    try {
+      const client = new pg.Client({ connectionString: store.databaseUri })
+      let service = await store.start()
+      expect(await service.stop()).toBe(0)
+      await client.connect()
+      const { rows } = await client.query(
+        `INSERT INTO outbox (message_id, event_id, body, headers)
+         VALUES (gen_random_uuid(), 'raw_file_received', $1, '{}') RETURNING message_id`,
+        [JSON.stringify('x'.repeat(60_000))],
+      )
+      await client.end()
+      const refused = rows[0].message_id
+
+      service = await store.start({ QUEUE_URI: broker.uri })
+      const queue = await readQueue(broker.uri)
+      const uploads = uploadSteadily(service)
+      await sleep(5_000)
+      const ids = await uploads.stop()
+      expect(ids.length).toBeGreaterThan(10)
+      await vi.waitFor(async () => expect(await outboxIds()).toEqual([refused]), PATIENCE)
+      await vi.waitFor(() => expect(queue.ids()).toEqual(expect.arrayContaining(ids)), PATIENCE)
+      const errors = service
+        .log()
+        .split('\n')
+        .filter((line) => line.includes('"level":"error"'))
+      expect(errors).toHaveLength(1)
+      expect(errors[0]).toContain(refused)
+      expect(errors[0]).toContain('max_message_size')
+      expect(errors[0]).not.toContain('xxx')
+
+      await limit(134_217_728)
+      await vi.waitFor(async () => expect(await outboxIds()).toEqual([]), PATIENCE)
+      await vi.waitFor(() => expect(queue.ids()).toContain(refused), PATIENCE)
+      await queue.close()
+      expect(await service.stop()).toBe(0)
+    } finally {
+      await limit(134_217_728)
+    }
+  }, 120_000)
+
   it('is killed and started again loses no event', async () => {
     await survives(async (service) => {
       await broker.kill()

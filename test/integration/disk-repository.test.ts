@@ -11,6 +11,7 @@ import {
   realpath,
   rm,
   stat,
+  truncate,
   utimes,
   writeFile,
 } from 'node:fs/promises'
@@ -107,6 +108,21 @@ rawRepositoryContract('disk with another middleware', async () => ({
   count: async () => (await filesBelow(dataDir)).length,
   dispose: async () => {},
 }))
+
+it.each([
+  ['shorter', 3_000_000],
+  ['longer', 5_000_000],
+])('a blob that becomes %s while it is read is damaged', async (_, size) => {
+  const repository = await openRepository()
+  const blob = await put(repository, 'org', Buffer.alloc(4_000_000, 'x'))
+  const pieces = (await repository.get(blob))[Symbol.asyncIterator]()
+  await pieces.next()
+  await truncate(pathOf(blob), size)
+  const rest = (async () => {
+    while (!(await pieces.next()).done);
+  })()
+  await expect(rest).rejects.toMatchObject({ code: 'blob_damaged' })
+})
 
 describe('folders of organizations', () => {
   // Whole code points, as the protocol lets no halves of surrogate pairs in.

@@ -87,6 +87,17 @@ async function closeConsumer(): Promise<void> {
   await closing?.close().catch(() => undefined)
 }
 
+const MESSAGE_LIMIT = 134_217_728
+
+/** Sets the size in bytes above which the broker refuses a message, on channels opened later. */
+async function limitMessages(bytes: number): Promise<void> {
+  const result = await broker.evaluate(
+    `application:set_env(rabbit, max_message_size, ${bytes}), ` +
+      `persistent_term:put(max_message_size, ${bytes})`,
+  )
+  expect(result).toBe('ok')
+}
+
 const idsOf = (events: OutgoingEvent[]) => events.map((event) => event.messageId)
 const messagesOf = (log: { entries: Entry[] }) =>
   log.entries.map(({ level, message }) => `${level}: ${message}`)
@@ -180,6 +191,65 @@ describe('messages', () => {
       await broker.evaluate('rabbit_policy:delete(<<"/">>, <<"full">>, <<"x">>)')
     }
   })
+
+  it('that are too large for the broker are named, once', async () => {
+    const onConnected = vi.fn()
+    const [first, last] = [outgoingEvent(), outgoingEvent()]
+    const large = outgoingEvent({ body: JSON.stringify('é'.repeat(3_000)) })
+    await limitMessages(5_000)
+    const { manager, log } = openManager({ onConnected })
+    try {
+      await connected(manager)
+      const results = await manager.publish([first, large, last])
+      expect(results.slice(1)).toEqual([false, false])
+      // It is known by now, not only when the goodbye was said.
+      expect(manager.connected).toBe(false)
+      for (let again = 0; again < 2; again++) {
+        await connected(manager)
+        expect(await manager.publish([large])).toEqual([false])
+      }
+      await connected(manager)
+      expect(await manager.publish([last])).toEqual([true])
+      expect(onConnected).toHaveBeenCalledTimes(4)
+      expect(log.entries.filter(({ level }) => level !== 'debug')).toEqual([
+        expect.objectContaining({ message: 'connected to the broker' }),
+        {
+          level: 'error',
+          message: expect.stringContaining('larger than its max_message_size'),
+          fields: { messageId: large.messageId, queue: RAW_FILE_QUEUE, size: 6_002 },
+        },
+      ])
+    } finally {
+      await limitMessages(MESSAGE_LIMIT)
+    }
+    // A channel keeps the limit that it was opened with.
+    expect(await manager.publish([large])).toEqual([false])
+    await connected(manager)
+    expect(await manager.publish([large])).toEqual([true])
+  }, 30_000)
+
+  it('are not complained of one by one when the channel is closed under them', async () => {
+    await limitMessages(5_000)
+    const { manager, log } = openManager()
+    try {
+      await connected(manager)
+      const publishing = manager.publish([
+        outgoingEvent({ body: JSON.stringify('x'.repeat(6_000)) }),
+        ...outgoingEvents(20_000),
+      ])
+      // Whoever publishes in the very moment of the refusal finds no connection.
+      const attempts: Promise<unknown>[] = []
+      while (manager.connected) {
+        attempts.push(manager.publish(outgoingEvents(10)).catch(() => undefined))
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+      expect(await publishing).toContain(false)
+      await Promise.all(attempts)
+    } finally {
+      await limitMessages(MESSAGE_LIMIT)
+    }
+    expect(messagesOf(log).filter((line) => line.startsWith('error'))).toHaveLength(1)
+  }, 30_000)
 
   it('that no queue takes are not confirmed, and the queue is declared again', async () => {
     const { manager, log } = openManager()

@@ -2,8 +2,10 @@ import { z } from 'zod'
 import { BytesError } from '../../domain/errors.js'
 import { memberTexts } from '../../domain/json-text.js'
 import type { MetaRepository } from '../../domain/meta-repository.js'
+import { MAX_JSON_BYTES } from '../../domain/models.js'
 import { arrayText, boefjeMetaText, normalizerMetaText } from '../../domain/wire-text.js'
 import { uuid } from '../fields.js'
+import { unprocessable } from '../problems.js'
 import { json, type Route, route } from '../route.js'
 import * as schemas from '../schemas.js'
 
@@ -24,6 +26,10 @@ export function jobRoutes(meta: MetaRepository): Route[] {
       answers: { 201: stored, 400: integrity },
       handle: async ({ c, body, bodyText }) => {
         const texts = memberTexts(bodyText, ['arguments', 'environment'])
+        for (const [name, text] of texts) {
+          if (Buffer.byteLength(text) <= MAX_JSON_BYTES) continue
+          throw unprocessable(`body.${name}: longer than ${MAX_JSON_BYTES} bytes of JSON`)
+        }
         await meta.insertBoefjeMeta({
           id: body.id,
           startedAt: body.started_at,

@@ -5,15 +5,10 @@ import { type AppContext, clientOf, json, type Route, route } from '../route.js'
 import * as schemas from '../schemas.js'
 import { validate } from '../validate.js'
 
-/** Longest form in bytes. */
-const MAX_FORM = 64 * 1024
+const MAX_FORM = { bytes: 64 * 1024, setBy: 'a log-in' }
 
-/**
- * The log-in: OAuth2's password grant (RFC 6749, section 4.3).
- * @param rateLimit log-ins that one client address has in a minute, here and with HTTP basic
- */
-export function tokenRoute(auth: Auth, rateLimit: number): Route {
-  auth.limitLogIns(rateLimit)
+/** The log-in: OAuth2's password grant (RFC 6749, section 4.3). */
+export function tokenRoute(auth: Auth): Route {
   return route({
     method: 'post',
     pattern: '/token',
