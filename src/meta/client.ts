@@ -19,10 +19,19 @@ const UPLOAD_CONNECTIONS = { least: 2, most: 4 }
 const SESSION = '-c TimeZone=UTC -c DateStyle=ISO'
 /**
  * Planning the commit takes Postgres longer than running it, and it would plan it each time. The
- * timeouts (in milliseconds) keep a job that someone has locked from holding up the others.
+ * one plan must not be one that suits the empty tables it may have been made for: it looks rows up
+ * by index, always. The timeouts (in milliseconds) keep a job that someone has locked from holding
+ * up the others; a lock must be waited for longer than Postgres takes to see a deadlock (1 s).
  */
-const UPLOAD_SESSION =
-  '-c plan_cache_mode=force_generic_plan -c lock_timeout=2000 -c statement_timeout=30000'
+const UPLOAD_SESSION = [
+  'plan_cache_mode=force_generic_plan',
+  ...['seqscan', 'hashjoin', 'mergejoin'].map((plan) => `enable_${plan}=off`),
+  'jit=off',
+  'lock_timeout=3000',
+  'statement_timeout=30000',
+]
+  .map((setting) => `-c ${setting}`)
+  .join(' ')
 /** Longest wait for an answer to an upload's statement, for a database that is frozen. */
 const UPLOAD_QUERY_TIMEOUT_MS = 35_000
 

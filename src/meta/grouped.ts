@@ -33,7 +33,8 @@ export function grouped<T, R>(
     } catch (error) {
       const hopeless = error instanceof BytesError && error.code === 'database_unavailable'
       if (group.length === 1 || hopeless) for (const { reject } of group) reject(error)
-      else await Promise.all(group.map((one) => settle([one])))
+      // Not waited for: those that come after must not pay for one that is slow to fail.
+      else for (const one of group) void settle([one])
     }
   }
 

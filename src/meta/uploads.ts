@@ -10,7 +10,8 @@ type Uploads = Pick<MetaRepository, 'findUploadTarget' | 'commitUpload'>
 
 /**
  * Jobs, with those of their raw files that have one of the given sets of MIME types. Raw and
- * prepared, like the statement below: these two are on the path of every upload.
+ * prepared, like the statement below: these two are on the path of every upload. OFFSET 0 keeps
+ * Postgres from looking for the MIME types of all jobs first, which many jobs have in common.
  */
 const TARGET = {
   name: 'upload-target',
@@ -21,7 +22,11 @@ const TARGET = {
            j.environment::text AS environment, j.runnable_hash AS "runnableHash",
            r.id AS "rawFileId", encode(r.mime_types_digest, 'hex') AS "mimeTypesDigest"
     FROM boefje_meta j
-    LEFT JOIN raw_file r ON r.boefje_meta_id = j.id AND r.mime_types_digest = ANY($2::bytea[])
+    LEFT JOIN LATERAL (
+      SELECT id, mime_types_digest FROM raw_file
+      WHERE boefje_meta_id = j.id AND mime_types_digest = ANY($2::bytea[])
+      OFFSET 0
+    ) r ON true
     WHERE j.id = ANY($1::uuid[])`,
 }
 
@@ -80,8 +85,11 @@ const COMMIT = {
 const ATTEMPTS = 5
 const DELETED = 'Boefje meta not found: it was deleted during the upload'
 
-/** Statements of concurrent uploads become one: it costs Postgres little more than a single one. */
-const GROUPS = { concurrency: 2, size: 100 }
+/**
+ * Statements of concurrent uploads become one, which costs Postgres little more than a single one.
+ * One group at a time made the largest groups and the most uploads a second.
+ */
+const GROUPS = { concurrency: 1, size: 100 }
 
 /** The part of the meta repository that uploads go through. */
 export function createUploads(pool: pg.Pool): Uploads {

@@ -55,6 +55,7 @@ interface Plan {
   readonly 'Node Type': string
   readonly 'Relation Name'?: string
   readonly 'Index Name'?: string
+  readonly 'Index Cond'?: string
   readonly Plans?: readonly Plan[]
 }
 
@@ -200,4 +201,13 @@ it.each(Object.keys(QUERIES))('reads no whole table for %s', async (name) => {
   // Few rows for ever: one for each timestamp authority.
   const tables = whole.map((node) => node['Relation Name'])
   expect(tables.filter((table) => table !== 'signing_provider')).toEqual([])
+})
+
+it('finds the target of an upload by job, however common its MIME types are', async () => {
+  const [sent] = await capture(() => meta.findUploadTarget(id('job', 7), [TYPES]))
+  if (!sent) throw new Error('nothing was sent')
+  const files = (await plansOf([sent])).filter((node) => node['Relation Name'] === 'raw_file')
+  expect(files.map((node) => node['Index Cond'])).toEqual([
+    expect.stringMatching(/boefje_meta_id = .*mime_types_digest = ANY/),
+  ])
 })
