@@ -91,9 +91,10 @@ async function parse(
 
 /** The query as its schema wants it: of a repeated parameter all values for a list, else the last. */
 function queryValues(route: Route, c: AppContext): Record<string, unknown> {
+  if (!route.query) return {}
   const given = new URL(c.req.url).searchParams
   const values: Record<string, unknown> = {}
-  for (const [name, schema] of Object.entries(route.query?.shape ?? {})) {
+  for (const [name, schema] of Object.entries(route.query.shape)) {
     const all = given.getAll(name)
     if (all.length > 0) values[name] = takesList(schema) ? all : all.at(-1)
   }

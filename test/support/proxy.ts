@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
+import { freePort } from './ports.js'
 
 export interface PostgresProxy {
   /** The database through the port, with a password for those who look for one in a log. */
@@ -52,21 +53,5 @@ export async function postgresProxy(databaseUri: string): Promise<PostgresProxy>
       for (const socket of sockets) socket.destroy()
       await closed
     },
-  }
-}
-
-/** Below the ports that the system gives out, so that nobody takes it in the meantime. */
-async function freePort(): Promise<number> {
-  for (;;) {
-    const port = 15_000 + Math.floor(Math.random() * 17_000)
-    const server = createServer()
-    const free = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false))
-      server.listen(port, '127.0.0.1', () => resolve(true))
-    })
-    if (!free) continue
-    server.close()
-    await once(server, 'close')
-    return port
   }
 }

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync 
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { freePort } from './ports.js'
 
 const START_TIMEOUT_MS = 90_000
 const CONTROL_TIMEOUT_MS = 60_000
@@ -148,22 +149,6 @@ async function startPortMapper(): Promise<{ port: number; close(): void }> {
   await once(server, 'listening')
   server.unref()
   return { port, close: () => void server.close() }
-}
-
-/** A port below those that the system gives to clients: one of them could take it in a restart. */
-async function freePort(): Promise<number> {
-  for (;;) {
-    const port = 15_000 + Math.floor(Math.random() * 17_000)
-    const server = createServer()
-    const free = await new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false))
-      server.listen(port, '127.0.0.1', () => resolve(true))
-    })
-    if (!free) continue
-    server.close()
-    await once(server, 'close')
-    return port
-  }
 }
 
 function prepare(directory: string, port: number, distributionPort: number): NodeJS.ProcessEnv {
