@@ -46,6 +46,8 @@ export interface NewRawFile {
   readonly boefjeMetaId: Uuid
   readonly mimeTypes: readonly string[]
   readonly mimeTypesDigest: Buffer
+  /** As `safeFileName` makes it. */
+  readonly fileName: string | null
   readonly secureHash: string
   readonly hashRetrievalLink: string
   readonly blob: Blob

@@ -73,6 +73,8 @@ export interface Blob {
 /** A raw file together with where its content is. */
 export interface StoredRawFile {
   readonly rawFile: RawFile
+  /** Name to save the content under, made safe by `safeFileName`; null when the upload gave none. */
+  readonly fileName: string | null
   readonly blob: Blob
 }
 

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { BytesError } from '../domain/errors.js'
+import { safeFileName } from '../domain/file-name.js'
 import { instantNow } from '../domain/instant.js'
 import type { MetaRepository, NewRawFile } from '../domain/meta-repository.js'
 import { canonicalMimeTypes, mimeTypesDigest } from '../domain/mime-types.js'
@@ -133,6 +134,7 @@ async function storeBlob(
     boefjeMetaId: job.id,
     mimeTypes: file.mimeTypes,
     mimeTypesDigest: file.mimeTypesDigest,
+    fileName: safeFileName(file.name),
     secureHash,
     hashRetrievalLink: await hashes.store(secureHash),
     blob: { ...blob, contentDigest },

@@ -89,6 +89,7 @@ export function toRawFile(row: RawFileRow): RawFile {
 }
 
 export interface StoredRawFileRow extends RawFileRow {
+  readonly fileName: string | null
   readonly blob: {
     readonly organization: string
     readonly contentDigest: string
@@ -100,7 +101,7 @@ export interface StoredRawFileRow extends RawFileRow {
 }
 
 export function toStoredRawFile(row: StoredRawFileRow): StoredRawFile {
-  return { rawFile: toRawFile(row), blob: toBlob(row.blob) }
+  return { rawFile: toRawFile(row), fileName: row.fileName, blob: toBlob(row.blob) }
 }
 
 function toBlob(row: StoredRawFileRow['blob']): Blob {
@@ -112,6 +113,7 @@ function toBlob(row: StoredRawFileRow['blob']): Blob {
 export const storedRawFileColumns = {
   job: boefjeMetaColumns,
   raw: rawFileColumns,
+  fileName: rawFile.fileName,
   blob: blobColumns,
   signingProviderUrl: signingProvider.url,
 }

@@ -78,10 +78,11 @@ export const rawFile = pgTable(
       .references(() => boefjeMeta.id, { onDelete: 'cascade' }),
     mimeTypes: varchar('mime_types', { length: LIMITS.mimeType }).array(),
     signingProviderId: integer('signing_provider_id').references(() => signingProvider.id),
-    // Ours. `seq` is the order in which the files were stored.
+    // Ours. `file_name` is for saving the content; `seq` is the order in which the files were stored.
     seq: bigint('seq', { mode: 'number' }).notNull().generatedAlwaysAsIdentity(),
     organization: varchar('organization', { length: LIMITS.organization }).notNull(),
     mimeTypesDigest: bytea('mime_types_digest').notNull(),
+    fileName: varchar('file_name', { length: 255 }),
     blobId: bigint('blob_id', { mode: 'number' })
       .notNull()
       .references(() => blob.id),

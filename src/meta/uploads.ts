@@ -41,10 +41,12 @@ const COMMIT = {
     WITH input AS (
       SELECT * FROM unnest(
         $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::bigint[],
-        $8::text[], $9::text[], $10::text[], $11::text[], $12::bytea[], $13::text[], $14::text[]
+        $8::text[], $9::text[], $10::text[], $11::text[], $12::bytea[], $13::text[], $14::text[],
+        $15::text[]
       ) WITH ORDINALITY AS t (
         id, boefje_meta_id, organization, content_digest, size, address, stored_size,
-        middleware, secure_hash, link, mime_types, mime_types_digest, body, headers, ord
+        middleware, secure_hash, link, mime_types, mime_types_digest, body, headers, file_name,
+        ord
       )
     ), known AS (
       SELECT b.id, b.organization, b.content_digest FROM blob b
@@ -63,10 +65,10 @@ const COMMIT = {
       SELECT * FROM known UNION ALL SELECT * FROM added
     ), inserted AS (
       INSERT INTO raw_file (id, boefje_meta_id, organization, mime_types, mime_types_digest,
-                            secure_hash, hash_retrieval_link, blob_id)
+                            secure_hash, hash_retrieval_link, file_name, blob_id)
       SELECT i.id, i.boefje_meta_id, i.organization,
              ARRAY(SELECT json_array_elements_text(i.mime_types::json))::varchar[],
-             i.mime_types_digest, i.secure_hash, i.link, s.id
+             i.mime_types_digest, i.secure_hash, i.link, i.file_name, s.id
       FROM input i
       JOIN stored s ON s.organization = i.organization AND s.content_digest = i.content_digest
       ORDER BY i.ord
@@ -174,5 +176,6 @@ function columnsOf(files: readonly NewRawFile[]): unknown[] {
     files.map((f) => f.mimeTypesDigest),
     files.map((f) => f.event.body),
     files.map((f) => JSON.stringify(f.event.headers)),
+    files.map((f) => f.fileName),
   ]
 }

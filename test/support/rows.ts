@@ -48,6 +48,7 @@ export function newRawFile(
     boefjeMetaId: job.id,
     mimeTypes,
     mimeTypesDigest: mimeTypesDigest(mimeTypes),
+    fileName: null,
     secureHash: `sha512:${address}`,
     hashRetrievalLink: randomUUID(),
     blob: {

@@ -1,0 +1,1 @@
+ALTER TABLE "raw_file" ADD COLUMN "file_name" varchar(255);
