@@ -5,11 +5,13 @@ import { createApp } from './api/app.js'
 import { createAuth } from './api/auth.js'
 import { createMetrics } from './api/metrics.js'
 import { docsRoutes } from './api/routes/docs.js'
+import { ingestRoute } from './api/routes/ingest.js'
 import { jobRoutes } from './api/routes/jobs.js'
 import { rawRoutes } from './api/routes/raw.js'
 import { serviceRoutes } from './api/routes/service.js'
 import { tokenRoute } from './api/routes/token.js'
 import { startServer } from './api/server.js'
+import { UploadGate } from './api/upload-gate.js'
 import { type Credentials, generatedCredentials } from './credentials.js'
 import type { Log } from './domain/ports.js'
 import { startEmbeddedPostgres } from './embedded/postgres.js'
@@ -145,6 +147,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       dataDir: settings.dataDir,
       folderPermission: settings.folderPermission,
       filePermission: settings.filePermission,
+      reserveBytes: settings.diskReserveBytes,
       middleware: identity,
       readers: [identity],
     })
@@ -177,6 +180,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       tokenLifetimeMs: settings.accessTokenExpireMinutes * 60_000,
       logInsPerMinute: settings.tokenRateLimit,
     })
+    const idleMs = settings.idleTimeoutSeconds * 1000
     const ingestPorts = {
       meta,
       raw,
@@ -187,18 +191,30 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
     const retrievePorts = { meta, raw, countBlobError: metrics.countBlobError }
     const api = [
       ...serviceRoutes({ version: VERSION, meta, raw, events, metrics }),
-      tokenRoute(auth),
+      tokenRoute(auth, idleMs),
       ...jobRoutes(meta),
-      ...rawRoutes(ingestPorts, retrievePorts),
+      ingestRoute(ingestPorts, {
+        maxBodyBytes: settings.maxBodyBytes,
+        maxFiles: settings.maxFilesPerUpload,
+        idleMs,
+        gate: new UploadGate(settings.maxConcurrentUploads),
+      }),
+      ...rawRoutes(retrievePorts),
     ]
     const app = createApp({
       routes: [...api, ...docsRoutes(api, VERSION)],
       auth,
-      maxBodyBytes: settings.maxBodyBytes,
+      idleMs,
       log,
       observe: metrics.observeRequest,
     })
-    const server = await startServer(app, settings.host, settings.port, log)
+    const server = await startServer(app, {
+      host: settings.host,
+      port: settings.port,
+      headersMs: settings.headersTimeoutSeconds * 1000,
+      idleMs,
+      log,
+    })
     releases.push(async () => {
       const whole = await server.stop(settings.shutdownTimeoutSeconds * 1000)
       if (!whole) log.warn({}, 'requests in flight were cut at the end of the shutdown timeout')

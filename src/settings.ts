@@ -61,9 +61,6 @@ function uri(...schemes: readonly string[]): (text: string) => string {
   }
 }
 
-/** Longest body in bytes: JSON is decoded to one string, which V8 limits to about 2^29 characters. */
-const MAX_BODY = 500 * 1024 * 1024
-
 const VARIABLES = {
   username: variable('BYTES_USERNAME', 'name that clients log in with', undefined, anyText),
   password: secret('BYTES_PASSWORD', 'password that clients log in with', anyText),
@@ -130,9 +127,39 @@ const VARIABLES = {
   ),
   maxBodyBytes: variable(
     'BYTES_MAX_BODY_BYTES',
-    'longest request body in bytes; a longer one is answered 413',
-    String(256 * 1024 * 1024),
-    integer(1024, MAX_BODY),
+    'longest upload in bytes; a longer one is answered 413',
+    String(100 * 1024 ** 3),
+    integer(1024, Number.MAX_SAFE_INTEGER),
+  ),
+  maxFilesPerUpload: variable(
+    'BYTES_MAX_FILES_PER_UPLOAD',
+    'most files in one upload',
+    '10000',
+    integer(1, 50_000),
+  ),
+  maxConcurrentUploads: variable(
+    'BYTES_MAX_CONCURRENT_UPLOADS',
+    'uploads that may be under way at the same time; more are answered 503 with `Retry-After`',
+    '256',
+    integer(1, 100_000),
+  ),
+  diskReserveBytes: variable(
+    'BYTES_DISK_RESERVE_BYTES',
+    'bytes of the data directory that stay free; uploads that would take them are answered 507',
+    String(256 * 1024 ** 2),
+    integer(0, Number.MAX_SAFE_INTEGER),
+  ),
+  headersTimeoutSeconds: variable(
+    'BYTES_HEADERS_TIMEOUT_SECONDS',
+    'how long a client may take to send the head of a request, in seconds',
+    '20',
+    integer(1, 3600),
+  ),
+  idleTimeoutSeconds: variable(
+    'BYTES_IDLE_TIMEOUT_SECONDS',
+    'how long a client may send nothing of a body, or read nothing of an answer, in seconds',
+    '60',
+    integer(1, 3600),
   ),
   metricsTtlSeconds: variable(
     'BYTES_METRICS_TTL_SECONDS',

@@ -3,34 +3,31 @@ import type { Hono } from 'hono'
 import { z } from 'zod'
 import type { Auth } from './auth.js'
 import { parseJson, readBody } from './body.js'
-import { BodyBudget, type Share } from './body-budget.js'
 import { detail } from './problems.js'
 import { type App, type AppContext, clientOf, type Input, type Route } from './route.js'
 import { validate } from './validate.js'
 
 export interface DispatchOptions {
   readonly auth: Auth
-  readonly maxBodyBytes: number
+  /** Longest wait for the next bytes of a body in milliseconds. */
+  readonly idleMs: number
 }
 
 const NOTHING = z.object({})
-/** How many bodies of the greatest length may be held at the same time. */
-const LARGE_BODIES = 2
+/**
+ * Longest JSON of metadata. It is in memory several times over; files go through a route of their
+ * own, and take none.
+ */
+const MAX_JSON_BYTES = 4 * 1024 * 1024
 
 /** Adds the routes, and answers for what is none of them: 307, 404, 405 and OPTIONS. */
 export function dispatch(app: Hono<App>, routes: readonly Route[], options: DispatchOptions): void {
-  const budget = new BodyBudget(LARGE_BODIES * options.maxBodyBytes)
   for (const route of routes) {
     const pattern = route.pattern.replace(/\{(\w+)\}/g, ':$1')
     app.on(route.method.toUpperCase(), pattern, async (c) => {
       c.set('route', route.pattern)
       await authenticate(route, c, options.auth)
-      const share = budget.share()
-      try {
-        return await route.handle(await parse(route, c, options.maxBodyBytes, share))
-      } finally {
-        share.release()
-      }
+      return route.handle(await parse(route, c, options.idleMs))
     })
   }
   const known = routes.map(({ pattern, method }) => ({
@@ -71,20 +68,12 @@ async function authenticate(route: Route, c: AppContext, auth: Auth): Promise<vo
 
 type Parsed = Input<z.ZodObject, z.ZodObject, z.ZodType>
 
-async function parse(
-  route: Route,
-  c: AppContext,
-  maxBodyBytes: number,
-  share: Share,
-): Promise<Parsed> {
+async function parse(route: Route, c: AppContext, idleMs: number): Promise<Parsed> {
   const path = validate(route.path ?? NOTHING, c.req.param(), 'path')
   const query = validate(route.query ?? NOTHING, queryValues(route, c), 'query')
   if (!route.body) return { c, path, query, body: undefined, bodyText: '' }
-  const raw = await readBody(
-    c.env.incoming,
-    { bytes: maxBodyBytes, setBy: 'BYTES_MAX_BODY_BYTES' },
-    share,
-  )
+  const limits = { bytes: MAX_JSON_BYTES, setBy: 'metadata', idleMs }
+  const raw = await readBody(c.env.incoming, limits)
   const { text, value } = parseJson(raw, c.req.header('content-type'))
   return { c, path, query, body: validate(route.body, value, 'body'), bodyText: text }
 }

@@ -32,10 +32,7 @@ export function openApiDocument(routes: readonly Route[], version: string): obje
 type Schemas = Record<string, unknown>
 
 function operation(route: Route, schemas: Schemas): object {
-  const content = {
-    'application/json': route.body,
-    'application/x-www-form-urlencoded': route.form,
-  }
+  const content = { 'application/json': route.body, ...route.reads }
   const bodies = Object.entries(content).flatMap(([type, schema]) =>
     schema ? [[type, { schema: jsonSchema(schema, schemas) }] as const] : [],
   )
@@ -82,7 +79,7 @@ function parameters(
 
 /** The refusals that a route has because of what it takes. */
 function refusals(route: Route): Record<number, Answer> {
-  const takes = route.body ?? route.form
+  const takes = route.body ?? route.reads
   return {
     ...(route.access !== 'open' && {
       401: { description: 'No valid credentials', schema: failure },

@@ -47,8 +47,8 @@ export interface Route {
   readonly query?: Shape | undefined
   /** Schema of a JSON body. */
   readonly body?: z.ZodType | undefined
-  /** Schema of a form that the handler reads by itself, for the document. */
-  readonly form?: z.ZodType | undefined
+  /** Schemas of bodies that the handler reads by itself, by media type, for the document. */
+  readonly reads?: Readonly<Record<string, z.ZodType>> | undefined
   readonly answers: Readonly<Record<number, Answer>>
   readonly handle: (input: Input<Shape, Shape, z.ZodType>) => Promise<Response> | Response
 }

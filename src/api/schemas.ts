@@ -80,6 +80,9 @@ function notTooMany(tags: readonly string[], ctx: z.RefinementCtx): void {
   ctx.addIssue({ code: 'custom', message: `A file has at most ${MAX_MIME_TYPES} tags` })
 }
 
+/** MIME types of a file. */
+export const tags = z.array(column(LIMITS.mimeType)).superRefine(notTooMany)
+
 /** Body of an upload. */
 export const rawUpload = z
   .object({
@@ -89,7 +92,7 @@ export const rawUpload = z
         z.object({
           name: text,
           content: text.meta({ contentEncoding: 'base64' }),
-          tags: z.array(column(LIMITS.mimeType)).superRefine(notTooMany).default([]),
+          tags: tags.default([]),
         }),
       )
       .default([]),
@@ -145,8 +148,20 @@ export const rawQuery = z.object({
   limit: rows(1),
 })
 
-/** The job that an upload belongs to. */
-export const uploadQuery = z.object({ boefje_meta_id: uuid })
+/** The job that an upload belongs to, and what there is to say of a body that is one file. */
+export const uploadQuery = z.object({
+  boefje_meta_id: uuid,
+  name: text.optional().meta({ description: 'Of a body that is one file: its name' }),
+  tag: tags.default([]).meta({ description: 'Of a body that is one file: its MIME types' }),
+})
+
+/** Form of an upload. */
+export const formUpload = z
+  .object({
+    file: text.meta({ format: 'binary', description: 'A file; there may be several, of any name' }),
+    tag: tags.default([]),
+  })
+  .meta({ id: 'FormUpload', description: 'Files that a job produced' })
 
 /** Form of a log-in. */
 export const credentials = z

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { getRequestListener, RequestError } from '@hono/node-server'
 import type { Hono } from 'hono'
 import type { Log } from '../domain/ports.js'
+import { lingerAfter } from './linger.js'
 import type { App } from './route.js'
 
 export interface RunningServer {
@@ -25,28 +26,45 @@ export interface RunningServer {
  */
 const IDLE_MS = 100
 
-/**
- * @param log told of the requests that do not reach the app
- * @throws the error of `listen`, such as EADDRINUSE
- */
-export async function startServer(
-  app: Hono<App>,
-  host: string,
-  port: number,
-  log: Log,
-): Promise<RunningServer> {
+export interface ServerOptions {
+  readonly host: string
+  /** TCP port; 0 takes a free one. */
+  readonly port: number
+  /** Longest time to send the head of a request, in milliseconds. */
+  readonly headersMs: number
+  /** Longest time in milliseconds in which a client takes nothing of an answer. */
+  readonly idleMs: number
+  /** Told of the requests that do not reach the app. */
+  readonly log: Log
+}
+
+/** How often slow heads are looked for. */
+const CHECKING_MS = 1000
+
+/** @throws the error of `listen`, such as EADDRINUSE */
+export async function startServer(app: Hono<App>, options: ServerOptions): Promise<RunningServer> {
+  const { host, port, headersMs, idleMs, log } = options
   const listener = getRequestListener(app.fetch, {
+    autoCleanupIncoming: false,
     errorHandler: (error) => refuseMisdirected(error, log),
   })
   const unanswered = new Set<ServerResponse>()
   let stopping = false
   // A missing Host is refused by the listener, as Node's own answer would be an empty one.
-  const server = createServer({ requireHostHeader: false }, (request, response) => {
+  const timeouts = {
+    headersTimeout: headersMs,
+    // A large body takes its time; whoever reads it watches for clients that fall silent.
+    requestTimeout: 0,
+    connectionsCheckingInterval: CHECKING_MS,
+  }
+  const server = createServer({ requireHostHeader: false, ...timeouts }, (request, response) => {
     if (stopping) response.setHeader('connection', 'close')
     unanswered.add(response)
     response.once('close', () => unanswered.delete(response))
+    lingerAfter(request, response)
     void listener(request, response)
   })
+  server.setTimeout(idleMs, (socket: Socket) => endSilent(socket, unanswered, idleMs))
   server.on('clientError', (error, socket: Socket) => refuseUnreadable(error, socket, log))
   server.on('checkExpectation', (_, response: ServerResponse) => {
     const { status, headers, body } = refusal(417, 'unknown expectation', log)
@@ -116,6 +134,20 @@ function refuseMisdirected(error: unknown, log: Log): Response {
   const reason = expected ? error.message : 'unexpected'
   const { status, headers, body } = refusal(expected ? 400 : 500, reason, log)
   return new Response(body, { status, headers })
+}
+
+/**
+ * Ends a connection without traffic, unless it is we who keep its client waiting: nothing of an
+ * answer is left for the client to take.
+ */
+function endSilent(socket: Socket, unanswered: Iterable<ServerResponse>, idleMs: number): void {
+  for (const response of unanswered) {
+    if (response.socket === socket && socket.writableLength === 0) {
+      socket.setTimeout(idleMs)
+      return
+    }
+  }
+  socket.destroy()
 }
 
 /** What Node cannot parse gets a JSON answer like everything else. */

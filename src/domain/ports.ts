@@ -33,21 +33,37 @@ export interface BlobLocation {
   readonly middleware: MiddlewareName
 }
 
-/** What `RawRepository.put` wrote. */
+/** A blob that storage keeps. */
 export interface StoredBlob extends BlobLocation {
   /** Number of bytes of the plain content. */
   readonly size: number
 }
 
+/** Stored bytes that are durable, and not yet kept under their address. */
+export interface StagedBlob extends Omit<StoredBlob, 'organization'> {
+  /** Removes the bytes at once; after `publish` it does nothing. Never rejects. */
+  discard(): Promise<void>
+}
+
 /** Keeps the bytes of blobs. Knows nothing of raw files or jobs. */
 export interface RawRepository {
   /**
-   * Stores content. When the promise resolves, the bytes and the name of the file have been
-   * fsynced. When it rejects, no temporary file is left.
+   * Writes content. When the promise resolves, the bytes have been fsynced; they are to be published
+   * or discarded. When it rejects, nothing is left of them. Of the content some 512 KiB are held at
+   * most, beside its own pieces: a disk that is slow slows the reading of `content`.
+   * @param content in pieces that are not changed after they were given
    * @param digest gives the content digest; called once, after the last byte of `content` was read.
    * @throws BytesError `storage_full`, `storage_unavailable`, or whatever `content` throws
    */
-  put(organization: string, content: ByteSource, digest: () => ContentDigest): Promise<StoredBlob>
+  stage(content: ByteSource, digest: () => ContentDigest): Promise<StagedBlob>
+  /**
+   * Keeps staged blobs for an organization, each under its address. When the promise resolves,
+   * their names have been fsynced. When it rejects, some may be kept all the same: that is what a
+   * crash leaves as well.
+   * @returns the blobs, in order
+   * @throws BytesError `storage_full`, `storage_unavailable`
+   */
+  publish(organization: string, staged: readonly StagedBlob[]): Promise<StoredBlob[]>
   /**
    * Opens the plain content of a blob. The caller must consume or `return()` the source.
    * @throws BytesError `blob_missing` when there is no such file, `blob_damaged` when its size is
@@ -55,6 +71,11 @@ export interface RawRepository {
    *   `blob_damaged`, `storage_unavailable`
    */
   get(blob: BlobLocation): Promise<AsyncIterable<Uint8Array>>
+  /**
+   * Checks that content of so many bytes could be written now.
+   * @throws BytesError `storage_full`, `storage_unavailable`
+   */
+  ensureRoom(bytes: number): Promise<void>
   /**
    * Checks that a file can be written, and tells the free bytes.
    * @throws BytesError `storage_full`, `storage_unavailable`

@@ -2,20 +2,38 @@ import { randomUUID } from 'node:crypto'
 import { BytesError } from '../domain/errors.js'
 import { safeFileName } from '../domain/file-name.js'
 import { instantNow } from '../domain/instant.js'
-import type { MetaRepository, NewRawFile } from '../domain/meta-repository.js'
+import type { MetaRepository, NewRawFile, UploadTarget } from '../domain/meta-repository.js'
 import { canonicalMimeTypes, mimeTypesDigest } from '../domain/mime-types.js'
 import type { BoefjeMeta, Uuid } from '../domain/models.js'
-import type { HashRepository, RawRepository } from '../domain/ports.js'
+import type { ByteSource, HashRepository, RawRepository, StoredBlob } from '../domain/ports.js'
 import { boefjeMetaText, rawFileEventText } from '../domain/wire-text.js'
-import { type HashingAlgorithm, startHash } from '../hashing/hasher.js'
+import type { HashingAlgorithm } from '../hashing/hasher.js'
+import { type HeldContent, Staging } from './staging.js'
 
-/** One file of an upload. */
-export interface UploadedFile {
+/** One file of an upload, whose content has been read. */
+export interface ReceivedFile {
   /** Free text that the client finds its raw file by in the answer. */
   readonly name: string
-  readonly content: Uint8Array
+  /** Name to save it under, in any form; null when there is none. */
+  readonly fileName: string | null
   /** MIME types, in any order and with repetitions. */
   readonly tags: readonly string[]
+  readonly content: HeldContent
+}
+
+/** Reads a content to its end, hashes it and keeps it out of memory's way. */
+export type Hold = (content: ByteSource) => Promise<HeldContent>
+
+/** Files that arrive for a job. */
+export interface Upload {
+  readonly boefjeMetaId: Uuid
+  /** Sets of MIME types that are known to come, if any: for those one query is enough. */
+  readonly announced?: readonly (readonly string[])[]
+  /**
+   * Reads the upload to its end. Of the contents that it holds, those that it does not return are
+   * dropped.
+   */
+  readonly receive: (hold: Hold) => Promise<readonly ReceivedFile[]>
 }
 
 export interface IngestPorts {
@@ -30,48 +48,76 @@ export interface IngestPorts {
 /**
  * Stores the files that a job produced. When it resolves, everything is durable: the bytes and
  * names of the blobs are fsynced, and the rows and events are committed. All files are stored, or
- * none. A file whose job and set of MIME types are known already is not stored again.
+ * none: when anything fails, what was written is removed at once. A file whose job and set of MIME
+ * types are known already is not stored again.
  *
  * The order matters. Blobs come first, so that no row can point at a file that a crash swallowed.
  * A crash in between leaves at worst a blob without a row.
  *
  * @returns name and raw file id of each file, in the order of the upload
- * @throws BytesError `boefje_meta_not_found`, `mime_types_not_unique` (nothing is stored then), or
- *   what storage and database throw
+ * @throws BytesError `boefje_meta_not_found` (nothing is read then), `mime_types_not_unique`, or
+ *   what storage and database throw; and whatever `receive` throws
  */
 export async function ingest(
   ports: IngestPorts,
-  boefjeMetaId: Uuid,
-  files: readonly UploadedFile[],
+  upload: Upload,
 ): Promise<[name: string, id: Uuid][]> {
-  const tagged = files.map((file) => {
-    const mimeTypes = canonicalMimeTypes(file.tags)
-    return { ...file, mimeTypes, mimeTypesDigest: mimeTypesDigest(mimeTypes) }
-  })
-  const target = await ports.meta.findUploadTarget(
-    boefjeMetaId,
-    tagged.map((file) => file.mimeTypesDigest),
-  )
-  if (!target) throw new BytesError('boefje_meta_not_found', 'Boefje meta not found')
+  const announced = upload.announced?.map((set) => mimeTypesDigest(canonicalMimeTypes(set))) ?? []
+  const target = await findTarget(ports, upload.boefjeMetaId, announced)
+  const staging = new Staging(ports.raw, ports.algorithm, target.boefjeMeta.endedAt)
+  try {
+    const files = (await upload.receive((content) => staging.hold(content))).map(tagged)
+    const existing = await existingOf(ports, target, announced, files)
+    const fresh = files.filter((file) => !existing.has(file.key))
+    refuseEqualSets(fresh.map(({ key }) => key))
 
-  const fresh = tagged.filter((file) => !target.existing.has(keyOf(file)))
-  refuseEqualSets(fresh.map(keyOf))
-
-  const stored = await store(ports, target.boefjeMeta, fresh)
-  const ids = new Map([...target.existing, ...stored])
-  return tagged.map((file) => {
-    const id = ids.get(keyOf(file))
-    if (!id) throw new Error(`the file ${file.name} was neither stored nor found`)
-    return [file.name, id]
-  })
+    const stored = await store(ports, target.boefjeMeta, staging, fresh)
+    const ids = new Map([...existing, ...stored])
+    return files.map((file) => {
+      const id = ids.get(file.key)
+      if (!id) throw new Error(`the file ${file.name} was neither stored nor found`)
+      return [file.name, id]
+    })
+  } finally {
+    await staging.discard()
+  }
 }
 
-/** What tells the files of a job apart. */
-const keyOf = (file: TaggedFile): string => file.mimeTypesDigest.toString('hex')
+async function findTarget(
+  { meta }: IngestPorts,
+  boefjeMetaId: Uuid,
+  digests: readonly Buffer[],
+): Promise<UploadTarget> {
+  const target = await meta.findUploadTarget(boefjeMetaId, digests)
+  if (!target) throw new BytesError('boefje_meta_not_found', 'Boefje meta not found')
+  return target
+}
 
-interface TaggedFile extends UploadedFile {
+/** Which of the files are known: asked for again when not all of them were announced. */
+async function existingOf(
+  ports: IngestPorts,
+  target: UploadTarget,
+  announced: readonly Buffer[],
+  files: readonly TaggedFile[],
+): Promise<UploadTarget['existing']> {
+  const asked = new Set(announced.map((digest) => digest.toString('hex')))
+  if (files.every(({ key }) => asked.has(key))) return target.existing
+  const digests = files.map((file) => file.mimeTypesDigest)
+  return (await findTarget(ports, target.boefjeMeta.id, digests)).existing
+}
+
+interface TaggedFile extends ReceivedFile {
+  /** Canonical. */
   readonly mimeTypes: readonly string[]
   readonly mimeTypesDigest: Buffer
+  /** Tells the files of a job apart: the digest in hex. */
+  readonly key: string
+}
+
+function tagged(file: ReceivedFile): TaggedFile {
+  const mimeTypes = canonicalMimeTypes(file.tags)
+  const digest = mimeTypesDigest(mimeTypes)
+  return { ...file, mimeTypes, mimeTypesDigest: digest, key: digest.toString('hex') }
 }
 
 function refuseEqualSets(keys: readonly string[]): void {
@@ -86,31 +132,35 @@ function refuseEqualSets(keys: readonly string[]): void {
 async function store(
   ports: IngestPorts,
   job: BoefjeMeta,
+  staging: Staging,
   files: readonly TaggedFile[],
 ): Promise<[key: string, id: Uuid][]> {
   if (files.length === 0) return []
+  const staged = await staging.stage(files.map(({ content }) => content))
+  const blobs = await ports.raw.publish(job.organization, staged)
   const jobText = boefjeMetaText(job)
   const rows: NewRawFile[] = []
-  for (const file of files) rows.push(await storeBlob(ports, job, jobText, file))
+  for (const [i, file] of files.entries()) {
+    const blob = blobs[i]
+    if (blob) rows.push(await newRawFile(ports, job, jobText, file, blob))
+  }
   const ids = await ports.meta.commitUpload(rows)
   ports.wakeRelay()
   return files.flatMap((file, i) => {
     const id = ids[i]
-    return id ? [[keyOf(file), id]] : []
+    return id ? [[file.key, id]] : []
   })
 }
 
-/** Makes the file's blob durable; what is left is to commit the row that this returns. */
-async function storeBlob(
-  { raw, hashes, algorithm }: IngestPorts,
+/** The row of a file whose blob is durable. */
+async function newRawFile(
+  { hashes }: IngestPorts,
   job: BoefjeMeta,
   jobText: string,
   file: TaggedFile,
+  blob: StoredBlob,
 ): Promise<NewRawFile> {
-  const hash = startHash(algorithm, job.endedAt)
-  hash.update(file.content)
-  const { contentDigest, secureHash } = hash.finish()
-  const blob = await raw.put(job.organization, [file.content], () => contentDigest)
+  const { contentDigest, secureHash } = file.content.hashes
 
   const id = randomUUID()
   const body = rawFileEventText(
@@ -134,7 +184,7 @@ async function storeBlob(
     boefjeMetaId: job.id,
     mimeTypes: file.mimeTypes,
     mimeTypesDigest: file.mimeTypesDigest,
-    fileName: safeFileName(file.name),
+    fileName: file.fileName === null ? null : safeFileName(file.fileName),
     secureHash,
     hashRetrievalLink: await hashes.store(secureHash),
     blob: { ...blob, contentDigest },

@@ -1,19 +1,23 @@
 import { createHash, randomUUID } from 'node:crypto'
 import type { ReadStream } from 'node:fs'
-import { open, readdir, rename, rm, stat, statfs } from 'node:fs/promises'
+import { open, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BytesError } from '../domain/errors.js'
-import type { ContentDigest } from '../domain/models.js'
 import type { BlobLocation, ByteSource, FileMiddleware, RawRepository } from '../domain/ports.js'
 import { blobFolder } from './blob-path.js'
-import { hasCode, makeDirectories, syncDirectory, writeFully } from './durable.js'
+import { createDiskWriter } from './disk-writer.js'
+import { hasCode, makeDirectories, writeFully } from './durable.js'
 import { Folders } from './folders.js'
+import { FreeSpace } from './free-space.js'
+import { storageErrors } from './storage-errors.js'
 
 export interface DiskRepositoryOptions {
   /** Everything is kept below this directory. */
   readonly dataDir: string
   readonly folderPermission: number
   readonly filePermission: number
+  /** Bytes of the file system that stay free: uploads end before. */
+  readonly reserveBytes: number
   /** Writes new blobs. */
   readonly middleware: FileMiddleware
   /** Reads blobs, each by the middleware that wrote it. */
@@ -25,14 +29,12 @@ const ABANDONED_MS = 60 * 60 * 1000
 /** Pieces in which stored bytes are read; a file of one piece takes no stream. */
 const READ_SIZE = 256 * 1024
 
-const FULL = 'there is no space left in storage'
-
 /**
  * Keeps blobs as files below a data directory. Clears away the temporary files of dead processes.
  * @throws BytesError `storage_unavailable` when the directory cannot be made or written
  */
 export async function openDiskRepository(options: DiskRepositoryOptions): Promise<RawRepository> {
-  const { dataDir, folderPermission, filePermission, middleware } = options
+  const { dataDir, folderPermission, filePermission, reserveBytes, middleware } = options
   const readers = new Map(options.readers.map((reader) => [reader.name, reader]))
   const temporary = join(dataDir, 'tmp')
   const folders = new Folders(dataDir, folderPermission)
@@ -40,8 +42,6 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
   const createTemporary = (path: string) =>
     folders.within(temporary, () => open(path, 'wx', filePermission))
 
-  /** Whether the umask takes something from the mode that is given to `open`. */
-  let masked = true
   const umaskApplies = async (): Promise<boolean> => {
     const path = join(temporary, randomUUID())
     const handle = await createTemporary(path)
@@ -53,30 +53,6 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
     }
   }
 
-  const writeTemporary = async (path: string, content: ByteSource, digest: () => string) => {
-    const hash = middleware.transparent ? undefined : createHash('sha512')
-    let size = 0
-    let storedSize = 0
-    const counted = middleware.transparent ? content : counting(content, (n) => (size += n))
-    const handle = await storageErrors(() => createTemporary(path))
-    try {
-      for await (const chunk of middleware.encode(counted)) {
-        storedSize += chunk.length
-        hash?.update(chunk)
-        await storageErrors(() => writeFully(handle, chunk))
-      }
-      await storageErrors(async () => {
-        if (masked) await handle.chmod(filePermission)
-        await handle.sync()
-      })
-    } finally {
-      await handle.close()
-    }
-    const contentDigest = digest()
-    const address = hash ? hash.digest('hex') : contentDigest.slice(contentDigest.indexOf(':') + 1)
-    return { address, size: hash ? size : storedSize, storedSize }
-  }
-
   const fileOf = (blob: BlobLocation): string =>
     join(dataDir, blobFolder(blob.organization, blob.address), blob.address)
 
@@ -84,30 +60,21 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
     await makeDirectories(dataDir, folderPermission)
     await folders.ensure(temporary)
     await removeAbandoned(temporary)
-    masked = await umaskApplies()
+  })
+  const masked = await storageErrors(umaskApplies)
+  const space = new FreeSpace(dataDir, reserveBytes)
+  const writer = createDiskWriter({
+    dataDir,
+    temporary,
+    folders,
+    filePermission,
+    masked,
+    middleware,
+    space,
   })
 
   return {
-    put: async (organization: string, content: ByteSource, digest: () => ContentDigest) => {
-      const path = join(temporary, randomUUID())
-      try {
-        // Not inside `storageErrors`, as what the content throws may look like a system error.
-        const written = await writeTemporary(path, content, digest)
-        const folder = join(dataDir, blobFolder(organization, written.address))
-        await storageErrors(() =>
-          folders.within(folder, async () => {
-            // Over a file that is there already, which heals one that was damaged.
-            await rename(path, join(folder, written.address))
-            await syncDirectory(folder)
-          }),
-        )
-        return { organization, middleware: middleware.name, ...written }
-      } catch (error) {
-        // What put failed with says more than that the rest cannot be removed either.
-        await rm(path, { force: true }).catch(() => undefined)
-        throw error
-      }
-    },
+    ...writer,
 
     get: async (blob) => {
       const reader = readers.get(blob.middleware)
@@ -149,7 +116,9 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
           const handle = await createTemporary(probe)
           try {
             // Names may still be free when no space is.
-            await writeFully(handle, Buffer.from('a file that tells whether files can be written'))
+            await writeFully(handle, [
+              Buffer.from('a file that tells whether files can be written'),
+            ])
             await handle.sync()
           } finally {
             await handle.close()
@@ -157,10 +126,11 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
         } finally {
           await rm(probe, { force: true })
         }
-        const { bavail, bsize } = await statfs(dataDir)
-        if (bavail === 0) throw new BytesError('storage_full', FULL)
-        return { freeBytes: bavail * bsize }
+        await space.expect(0)
+        return { freeBytes: await space.free() }
       }),
+
+    ensureRoom: (bytes) => space.expect(bytes),
   }
 }
 
@@ -221,16 +191,6 @@ async function* asAsync(source: ByteSource): AsyncGenerator<Uint8Array> {
   yield* source
 }
 
-async function* counting(
-  source: ByteSource,
-  add: (bytes: number) => void,
-): AsyncIterable<Uint8Array> {
-  for await (const chunk of source) {
-    add(chunk.length)
-    yield chunk
-  }
-}
-
 async function removeAbandoned(folder: string): Promise<void> {
   for (const name of await readdir(folder)) {
     const path = join(folder, name)
@@ -241,21 +201,4 @@ async function removeAbandoned(folder: string): Promise<void> {
     )
     if (age > ABANDONED_MS) await rm(path, { force: true })
   }
-}
-
-/** Failed system calls as domain errors; their messages would tell clients paths of the server. */
-async function storageErrors<T>(action: () => Promise<T>): Promise<T> {
-  try {
-    return await action()
-  } catch (error) {
-    if (error instanceof BytesError || !isSystemError(error)) throw error
-    if (hasCode(error, 'ENOSPC', 'EDQUOT', 'EFBIG')) {
-      throw new BytesError('storage_full', FULL, { cause: error })
-    }
-    throw new BytesError('storage_unavailable', `storage failed (${error.code})`, { cause: error })
-  }
-}
-
-function isSystemError(error: unknown): error is Error & { code: string } {
-  return error instanceof Error && 'syscall' in error && 'code' in error
 }

@@ -3,6 +3,9 @@ import { constants } from 'node:fs'
 import { chmod, type FileHandle, mkdir, open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
+/** Most pieces that one `writev` takes (limits.h). */
+const IOV_MAX = 1024
+
 export async function syncDirectory(path: string): Promise<void> {
   const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY)
   try {
@@ -46,11 +49,18 @@ export async function makeDirectories(path: string, mode: number): Promise<void>
   })
 }
 
-/** Writes every byte: one `write` may take fewer than it was given. */
-export async function writeFully(handle: FileHandle, chunk: Uint8Array): Promise<void> {
-  for (let offset = 0; offset < chunk.length; ) {
-    const { bytesWritten } = await handle.write(chunk, offset, chunk.length - offset)
-    offset += bytesWritten
+/** Appends all bytes of the pieces: one system call may take fewer than it was given. */
+export async function writeFully(handle: FileHandle, pieces: readonly Uint8Array[]): Promise<void> {
+  let left = pieces.filter((piece) => piece.length > 0)
+  while (left.length > 0) {
+    let { bytesWritten } = await handle.writev(left.slice(0, IOV_MAX))
+    const written = left.findIndex((piece) => {
+      if (piece.length > bytesWritten) return true
+      bytesWritten -= piece.length
+      return false
+    })
+    left = written === -1 ? [] : left.slice(written)
+    if (left[0] && bytesWritten > 0) left[0] = left[0].subarray(bytesWritten)
   }
 }
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { BlobLocation, ByteSource, RawRepository } from '../../src/domain/ports.js'
+import type { BlobLocation, ByteSource, RawRepository, StoredBlob } from '../../src/domain/ports.js'
 
 export interface RawRepositorySetup {
   readonly repository: RawRepository
@@ -20,14 +20,21 @@ export const digestOf = (content: Uint8Array): string =>
   `sha512:${createHash('sha512').update(content).digest('hex')}`
 
 /** Stores content that is all there, in one piece or in several. */
-export function put(
+export async function put(
   repository: RawRepository,
   organization: string,
   content: Uint8Array | string,
   source?: ByteSource,
-) {
+): Promise<StoredBlob> {
   const bytes = Buffer.from(content)
-  return repository.put(organization, source ?? [bytes], () => digestOf(bytes))
+  const staged = await repository.stage(source ?? [bytes], () => digestOf(bytes))
+  try {
+    const [blob] = await repository.publish(organization, [staged])
+    if (!blob) throw new Error('nothing was published')
+    return blob
+  } finally {
+    await staged.discard()
+  }
 }
 
 export async function collect(source: ByteSource): Promise<Buffer> {
@@ -97,7 +104,7 @@ export function rawRepositoryContract(
         yield Buffer.from('b')
         events.push('end')
       }
-      await repository.put('org', source(), () => {
+      await repository.stage(source(), () => {
         events.push('digest')
         return digestOf(Buffer.from('ab'))
       })
@@ -149,11 +156,50 @@ export function rawRepositoryContract(
         )
         expect(failure).toBe(error)
       }
-      const broken = repository.put('org', [Buffer.from('x')], () => {
+      const broken = repository.stage([Buffer.from('x')], () => {
         throw errors[0]
       })
       await expect(broken).rejects.toBe(errors[0])
       expect(await subject.count()).toBe(before)
+    })
+
+    it('keeps nothing of what is discarded, and keeps what is published', async () => {
+      const stage = (content: string) =>
+        repository.stage([Buffer.from(content)], () => digestOf(Buffer.from(content)))
+      const [first, second, third] = [await stage('a'), await stage('b'), await stage('a')]
+      await second.discard()
+      await second.discard()
+      const blobs = await repository.publish('org', [first, third])
+      expect(blobs.map(({ size, address }) => [size, address])).toEqual([
+        [1, first.address],
+        [1, first.address],
+      ])
+      await first.discard()
+      await third.discard()
+      expect(await subject.count()).toBe(1)
+      expect(await Promise.all(blobs.map(get))).toEqual([Buffer.from('a'), Buffer.from('a')])
+    })
+
+    it('does not read content faster than it is stored', async () => {
+      const piece = Buffer.alloc(64 * 1024, 'x')
+      let read = 0
+      async function* source() {
+        for (; read < 200; read++) yield piece
+      }
+      const pieces = source()
+      // The first read comes after the caller was given the promise: nothing is read ahead of it.
+      const staged = repository.stage(pieces, () => digestOf(Buffer.alloc(200 * piece.length, 'x')))
+      expect(read).toBeLessThan(10)
+      await (await staged).discard()
+      expect(read).toBe(200)
+      expect(await subject.count()).toBe(0)
+    })
+
+    it('tells whether there is room', async () => {
+      await repository.ensureRoom(1)
+      await expect(repository.ensureRoom(Number.MAX_SAFE_INTEGER)).rejects.toMatchObject({
+        code: 'storage_full',
+      })
     })
 
     it('tells that a blob is missing', async () => {

@@ -56,6 +56,7 @@ function openRepository(middleware: FileMiddleware = identity): Promise<RawRepos
     dataDir,
     folderPermission: 0o740,
     filePermission: 0o640,
+    reserveBytes: 0,
     middleware,
     readers: [middleware],
   })
@@ -380,14 +381,17 @@ const program = (action: string): string => `
   import { identity } from ${JSON.stringify(join(DIST, 'middleware/identity.js'))}
   const repository = await openDiskRepository({
     dataDir: ${JSON.stringify(dataDir)}, folderPermission: 0o740, filePermission: 0o640,
-    middleware: identity, readers: [identity],
+    reserveBytes: 0, middleware: identity, readers: [identity],
   })
   ${action}
 `
 /** A program that puts one content of `size` bytes. */
 const putting = (size: number): string =>
   program(`
-  const put = () => repository.put('org', [Buffer.alloc(${size})], () => 'sha512:ab' + '0'.repeat(126))
+  const put = async () => {
+    const staged = await repository.stage([Buffer.alloc(${size})], () => 'sha512:ab' + '0'.repeat(126))
+    return repository.publish('org', [staged])
+  }
   await put().then(() => console.log('stored'), (error) => console.log(error.code))`)
 
 describe.runIf(linux)('a full disk', () => {
@@ -402,6 +406,24 @@ describe.runIf(linux)('a full disk', () => {
     expect(run(1_000)).toBe('stored')
     expect(run(1_000_000)).toBe('storage_full')
     expect(readdirSync(join(dataDir, 'tmp'))).toEqual([])
+  })
+
+  it('is not waited for: a reserve stays free', async () => {
+    const probe = await openRepository()
+    const { freeBytes } = await probe.check()
+    const repository = await openDiskRepository({
+      dataDir,
+      folderPermission: 0o740,
+      filePermission: 0o640,
+      reserveBytes: freeBytes * 2,
+      middleware: identity,
+      readers: [identity],
+    })
+    const full = { code: 'storage_full', message: expect.stringContaining('are kept free') }
+    await expect(put(repository, 'org', 'content')).rejects.toMatchObject(full)
+    await expect(repository.ensureRoom(1)).rejects.toMatchObject(full)
+    await expect(repository.check()).rejects.toMatchObject(full)
+    expect(await filesBelow(dataDir)).toEqual([])
   })
 
   it('fails the check, though an empty file could still be made', async () => {
@@ -427,7 +449,7 @@ describe.runIf(linux)('a full disk', () => {
       const blob = await put(repository, 'org', Buffer.alloc(50_000, 'a'))
       await expect(put(repository, 'org', Buffer.alloc(200_000, 'b'))).rejects.toMatchObject({
         code: 'storage_full',
-        message: 'there is no space left in storage',
+        message: expect.stringContaining('there is no space left in storage'),
       })
       expect(await readdir(join(dataDir, 'tmp'))).toEqual([])
       expect(await collect(await repository.get(blob))).toHaveLength(50_000)
@@ -456,7 +478,8 @@ describe.runIf(strace)('the system calls of an upload', () => {
   /** What `strace` has seen, in order; calls that failed are left out. */
   async function trace(): Promise<Call[]> {
     const log = join(scratch, 'trace')
-    const names = 'trace=fsync,fdatasync,rename,renameat,renameat2,mkdir,mkdirat,write,pwrite64'
+    const names =
+      'trace=fsync,fdatasync,rename,renameat,renameat2,mkdir,mkdirat,write,writev,pwrite64'
     const args = ['-f', '-y', '-s', '0', '-e', names, '-o', log, process.execPath]
     const result = spawnSync('strace', [...args, '--input-type=module', '-e', putting(300_000)], {
       encoding: 'utf8',

@@ -1,9 +1,7 @@
 import { z } from 'zod'
-import { decodeBase64 } from '../../domain/base64.js'
 import type { RawFileFilter } from '../../domain/meta-repository.js'
 import type { StoredRawFile } from '../../domain/models.js'
 import { arrayText, objectText, rawFileText } from '../../domain/wire-text.js'
-import { type IngestPorts, ingest, type UploadedFile } from '../../flows/ingest.js'
 import {
   checkContents,
   findRawFile,
@@ -12,7 +10,6 @@ import {
   readContent,
 } from '../../flows/retrieve.js'
 import { uuid } from '../fields.js'
-import { unprocessable } from '../problems.js'
 import { type AppContext, json, type Route, route, stream } from '../route.js'
 import * as schemas from '../schemas.js'
 
@@ -25,26 +22,8 @@ const FAILED = JSON.stringify(['error/boefje'])
 const WHOLE_BYTES = 32 * 1024 * 1024
 
 /** Resources of raw files. */
-export function rawRoutes(upload: IngestPorts, retrieve: RetrievePorts): Route[] {
+export function rawRoutes(retrieve: RetrievePorts): Route[] {
   return [
-    route({
-      method: 'post',
-      pattern: '/bytes/raw',
-      summary: 'Store the files of a job: all of them, or none',
-      access: 'bearer',
-      query: schemas.uploadQuery,
-      body: schemas.rawUpload,
-      answers: {
-        200: { description: 'Names of the files to ids', schema: z.record(z.string(), uuid) },
-        400: { description: 'Two files have the same MIME types', schema: schemas.failure },
-        404: { description: 'There is no such job', schema: schemas.failure },
-      },
-      handle: async ({ c, query, body }) => {
-        const stored = await ingest(upload, query.boefje_meta_id, body.files.map(decode))
-        const ids = new Map(stored.map(([name, id]) => [name, JSON.stringify(id)]))
-        return json(c, objectText(ids))
-      },
-    }),
     route({
       method: 'get',
       pattern: '/bytes/raw/{raw_id}',
@@ -140,14 +119,6 @@ function filterOf(query: RawQuery): RawFileFilter {
     rawIds: query.raw_ids,
     mimeTypes: query.mime_types,
   }
-}
-
-type UploadedBody = z.output<typeof schemas.rawUpload>['files'][number]
-
-function decode(file: UploadedBody, position: number): UploadedFile {
-  const content = decodeBase64(file.content)
-  if (!content) throw unprocessable(`body.files.${position}.content: Not valid base64`)
-  return { name: file.name, content, tags: file.tags }
 }
 
 /**

@@ -5,16 +5,19 @@ import { type AppContext, clientOf, json, type Route, route } from '../route.js'
 import * as schemas from '../schemas.js'
 import { validate } from '../validate.js'
 
-const MAX_FORM = { bytes: 64 * 1024, setBy: 'a log-in' }
+const MAX_FORM_BYTES = 64 * 1024
 
-/** The log-in: OAuth2's password grant (RFC 6749, section 4.3). */
-export function tokenRoute(auth: Auth): Route {
+/**
+ * The log-in: OAuth2's password grant (RFC 6749, section 4.3).
+ * @param idleMs longest wait for the client's next bytes in milliseconds
+ */
+export function tokenRoute(auth: Auth, idleMs: number): Route {
   return route({
     method: 'post',
     pattern: '/token',
     summary: 'Log in: an access token for the username and password',
     access: 'open',
-    form: schemas.credentials,
+    reads: { 'application/x-www-form-urlencoded': schemas.credentials },
     answers: {
       200: { description: 'A bearer token', schema: schemas.accessToken },
       401: { description: 'Wrong credentials', schema: schemas.failure },
@@ -22,7 +25,7 @@ export function tokenRoute(auth: Auth): Route {
     },
     handle: async ({ c }) => {
       await auth.countLogIn(clientOf(c))
-      const form = validate(schemas.credentials, await readForm(c), 'body')
+      const form = validate(schemas.credentials, await readForm(c, idleMs), 'body')
       if (!auth.accepts(form.username, form.password)) {
         throw unauthorized('Incorrect username or password')
       }
@@ -38,8 +41,9 @@ export function tokenRoute(auth: Auth): Route {
 }
 
 /** Fields of a form; of a repeated one the last counts. Any other type of body has no fields. */
-async function readForm(c: AppContext): Promise<Record<string, string>> {
-  const body = await readBody(c.env.incoming, MAX_FORM)
+async function readForm(c: AppContext, idleMs: number): Promise<Record<string, string>> {
+  const limits = { bytes: MAX_FORM_BYTES, setBy: 'a log-in', idleMs }
+  const body = await readBody(c.env.incoming, limits)
   const contentType = c.req.header('content-type') ?? ''
   if (/^application\/x-www-form-urlencoded\b/i.test(contentType)) {
     return Object.fromEntries(new URLSearchParams(body.toString('utf8')))

@@ -1,0 +1,29 @@
+import { detail } from './problems.js'
+
+/** Seconds after which a client may try again. */
+const RETRY_AFTER = '5'
+
+/** Limits the uploads that are under way at the same time. */
+export class UploadGate {
+  readonly #most: number
+  #inside = 0
+
+  constructor(most: number) {
+    this.#most = most
+  }
+
+  /** Runs an upload. @throws HttpProblem 503 when there are too many, or what the upload throws */
+  async pass<T>(upload: () => Promise<T>): Promise<T> {
+    if (this.#inside >= this.#most) {
+      throw detail(503, 'Too many uploads at the same time: try again', {
+        'retry-after': RETRY_AFTER,
+      })
+    }
+    this.#inside++
+    try {
+      return await upload()
+    } finally {
+      this.#inside--
+    }
+  }
+}

@@ -1,0 +1,41 @@
+import { unprocessable } from '../problems.js'
+import type { BodyUpload } from './received.js'
+
+/** Name of a file that was sent without one. */
+const UNNAMED = 'file'
+/** How the protocol's JSON body begins. */
+const JSON_UPLOAD = /^\s*\{\s*"(?:files|status)"\s*:/
+
+/**
+ * A body that is one file, as it is.
+ * @throws HttpProblem 422 from `receive` for what is the protocol's JSON under another content type,
+ *   when neither a name nor a tag tells that it is meant as a file
+ */
+export function octetsUpload(
+  body: AsyncIterable<Buffer>,
+  name: string | undefined,
+  tags: readonly string[],
+): BodyUpload {
+  const meant = name !== undefined || tags.length > 0
+  return {
+    announced: [tags],
+    receive: async (hold) => {
+      const content = await hold(meant ? body : refusingJson(body))
+      return [{ name: name ?? UNNAMED, fileName: name ?? null, tags, content }]
+    },
+  }
+}
+
+/** Clients that get their content type wrong must not find the JSON of their files stored as one. */
+async function* refusingJson(body: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let first = true
+  for await (const piece of body) {
+    if (first && JSON_UPLOAD.test(piece.toString('latin1', 0, 256))) {
+      throw unprocessable(
+        'body: this looks like files in JSON: send it as application/json, or give a name in the query to store it as it is',
+      )
+    }
+    first = false
+    yield piece
+  }
+}

@@ -1,0 +1,59 @@
+import { statfs } from 'node:fs/promises'
+import { BytesError } from '../domain/errors.js'
+import { FULL, storageErrors } from './storage-errors.js'
+
+/** How long a look at the file system counts, and how many bytes may be written on it. */
+const FRESH_MS = 500
+const FRESH_BYTES = 64 * 1024 * 1024
+
+/** Watches the free space of a file system, so that uploads end before it is full. */
+export class FreeSpace {
+  readonly #path: string
+  readonly #reserve: number
+  #left = 0
+  #looked = Number.NEGATIVE_INFINITY
+  #taken = 0
+
+  /** @param reserve bytes that stay free */
+  constructor(path: string, reserve: number) {
+    this.#path = path
+    this.#reserve = reserve
+  }
+
+  /**
+   * Bytes that may be written by unprivileged users, the reserve included.
+   * @throws BytesError `storage_unavailable`
+   */
+  async free(): Promise<number> {
+    const { bavail, bsize } = await storageErrors(() => statfs(this.#path))
+    return bavail * bsize
+  }
+
+  /**
+   * Checks that so many bytes could be written now, and the reserve would still be free.
+   * @throws BytesError `storage_full`, `storage_unavailable`
+   */
+  async expect(bytes: number): Promise<void> {
+    this.#left = await this.free()
+    this.#looked = performance.now()
+    this.#taken = 0
+    this.#refuseBeyond(bytes)
+  }
+
+  /**
+   * Counts bytes that are about to be written. The file system is looked at now and then only.
+   * @throws BytesError `storage_full`, `storage_unavailable`
+   */
+  async take(bytes: number): Promise<void> {
+    const stale = performance.now() - this.#looked > FRESH_MS || this.#taken > FRESH_BYTES
+    if (stale) await this.expect(bytes)
+    else this.#refuseBeyond(bytes)
+    this.#left -= bytes
+    this.#taken += bytes
+  }
+
+  #refuseBeyond(bytes: number): void {
+    if (this.#left - bytes >= this.#reserve) return
+    throw new BytesError('storage_full', `${FULL}: ${this.#reserve} bytes of it are kept free`)
+  }
+}
