@@ -7,6 +7,7 @@ import { createMetrics } from './api/metrics.js'
 import { docsRoutes } from './api/routes/docs.js'
 import { jobRoutes } from './api/routes/jobs.js'
 import { rawRoutes } from './api/routes/raw.js'
+import { rawListRoutes } from './api/routes/raw-lists.js'
 import { serviceRoutes } from './api/routes/service.js'
 import { tokenRoute } from './api/routes/token.js'
 import { startServer } from './api/server.js'
@@ -190,6 +191,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       tokenRoute(auth),
       ...jobRoutes(meta),
       ...rawRoutes(ingestPorts, retrievePorts),
+      ...rawListRoutes(retrievePorts),
     ]
     const app = createApp({
       routes: [...api, ...docsRoutes(api, VERSION)],
