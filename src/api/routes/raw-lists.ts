@@ -114,9 +114,13 @@ async function* contentsText(
   yield `{"status":"${failed ? 'FAILED' : 'COMPLETED'}","files":[`
   for (const [i, file] of files.entries()) {
     const { id, mimeTypes } = file.rawFile
-    yield `${i > 0 ? ',' : ''}{"name":"${id}","content":"`
-    yield* encodeBase64(await openContent(retrieve, file))
-    yield `","tags":${JSON.stringify(withTags ? mimeTypes : [])}}`
+    // Held back until the content can be read: a file is not begun that is known to be damaged.
+    let head = `${i > 0 ? ',' : ''}{"name":"${id}","content":"`
+    for await (const letters of encodeBase64(await openContent(retrieve, file))) {
+      yield head + letters
+      head = ''
+    }
+    yield `${head}","tags":${JSON.stringify(withTags ? mimeTypes : [])}}`
   }
   yield ']}'
 }
