@@ -8,6 +8,7 @@ import { docsRoutes } from './api/routes/docs.js'
 import { ingestRoute } from './api/routes/ingest.js'
 import { jobRoutes } from './api/routes/jobs.js'
 import { rawRoutes } from './api/routes/raw.js'
+import { rawListRoutes } from './api/routes/raw-lists.js'
 import { serviceRoutes } from './api/routes/service.js'
 import { tokenRoute } from './api/routes/token.js'
 import { startServer } from './api/server.js'
@@ -200,6 +201,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
         gate: new UploadGate(settings.maxConcurrentUploads),
       }),
       ...rawRoutes(retrievePorts),
+      ...rawListRoutes(retrievePorts),
     ]
     const app = createApp({
       routes: [...api, ...docsRoutes(api, VERSION)],

@@ -1,5 +1,6 @@
 /** Building blocks of the wire schemas. Their issue codes decide how a 422 is told: see `validate.ts`. */
 import { z } from 'zod'
+import type { CursorCodec } from '../domain/cursor.js'
 import { parseInstant } from '../domain/instant.js'
 import { parseBoolean, parseLimit } from '../domain/query-values.js'
 import { parseUuid } from '../domain/uuid.js'
@@ -118,6 +119,17 @@ export function rows(fallback: number) {
     .meta({ type: 'integer', minimum: 0, default: fallback })
 }
 const MAX_ROWS = BigInt(Number.MAX_SAFE_INTEGER)
+
+/** Where in a list to go on: a token that the list gave. */
+export function after<Key>(cursor: CursorCodec<Key>) {
+  return z
+    .string()
+    .transform((value, ctx) => cursor.decode(value) ?? range(ctx, value, NO_CURSOR))
+    .optional()
+    .meta({ type: 'string', description: 'Begin after this cursor, which is in the Link header' })
+}
+const NO_CURSOR =
+  'Not a cursor of this list: take the target of the Link header of the page before, unchanged'
 
 /** A boolean in a query, in the usual spellings. */
 export const flag = z

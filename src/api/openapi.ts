@@ -95,11 +95,14 @@ function refusals(route: Route): Record<number, Answer> {
 }
 
 function response(answer: Answer, schemas: Schemas): object {
-  const { description, schema, mediaType = 'application/json' } = answer
-  if (schema)
-    return { description, content: { [mediaType]: { schema: jsonSchema(schema, schemas) } } }
-  if (mediaType === 'application/json') return { description }
-  return { description, content: { [mediaType]: {} } }
+  const { description, schema, mediaType = 'application/json', headers } = answer
+  const described = Object.entries(headers ?? {}).map(([name, meaning]) => {
+    return [name, { description: meaning, schema: { type: 'string' } }]
+  })
+  const head = { description, ...(headers && { headers: Object.fromEntries(described) }) }
+  if (schema) return { ...head, content: { [mediaType]: { schema: jsonSchema(schema, schemas) } } }
+  if (mediaType === 'application/json') return head
+  return { ...head, content: { [mediaType]: {} } }
 }
 
 /**

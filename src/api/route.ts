@@ -24,6 +24,8 @@ export interface Answer {
   readonly schema?: z.ZodType
   /** `application/json` where it is left out. */
   readonly mediaType?: string
+  /** What its headers say, by name. */
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 /** What a handler gets: the parsed parts of the request. */

@@ -1,7 +1,9 @@
 /** The wire types: they validate requests, and the OpenAPI document is made from them. */
 import { z } from 'zod'
+import { boefjeMetaCursor, normalizerMetaCursor, rawFileCursor } from '../domain/cursor.js'
 import { LIMITS, MAX_MIME_TYPES } from '../domain/models.js'
 import {
+  after,
   column,
   flag,
   instant,
@@ -123,6 +125,7 @@ export const boefjeMetaQuery = z.object({
     .optional()
     .meta({ description: 'Left out: jobs without an input. `*`: all jobs.' }),
   ...order,
+  after: after(boefjeMetaCursor),
 })
 
 /** Which consuming jobs to list. */
@@ -131,6 +134,7 @@ export const normalizerMetaQuery = z.object({
   normalizer_id: search.optional(),
   raw_id: uuid.optional(),
   ...order,
+  after: after(normalizerMetaCursor),
 })
 
 /** Of which raw files to count the MIME types; what is left out does not narrow. */
@@ -146,6 +150,7 @@ export const rawQuery = z.object({
   ...mimeTypesQuery.shape,
   raw_ids: many(uuid),
   limit: rows(1),
+  after: after(rawFileCursor),
 })
 
 /** The job that an upload belongs to, and what there is to say of a body that is one file. */

@@ -1,10 +1,23 @@
+import type { JobKey, RawFileKey } from './cursor.js'
 import type { Blob, BoefjeMeta, NormalizerMeta, StoredRawFile, Uuid } from './models.js'
 import type { OutgoingEvent } from './ports.js'
 
-/** Page of a list: at most `limit` rows after the first `offset`. */
-export interface Page {
+/** Part of a list: at most `limit` of the rows that follow the one with the sort key `after`. */
+export interface Slice<Key> {
   readonly limit: number
+  /** Left out: from the beginning. No row needs to have this key any more. */
+  readonly after?: Key | undefined
+}
+
+/** A slice without its first `offset` rows. */
+export interface Page<Key> extends Slice<Key> {
   readonly offset: number
+}
+
+export interface Listed<Row, Key> {
+  readonly rows: readonly Row[]
+  /** Sort key of the last row when others follow it; undefined when there are no rows. */
+  readonly next: Key | undefined
 }
 
 export interface BoefjeMetaFilter {
@@ -76,18 +89,24 @@ export interface MetaRepository {
   /** @throws BytesError `already_exists` when there is a job with this id */
   insertBoefjeMeta(meta: BoefjeMeta): Promise<void>
   findBoefjeMeta(id: Uuid): Promise<BoefjeMeta | undefined>
-  listBoefjeMeta(filter: BoefjeMetaFilter, page: Page): Promise<BoefjeMeta[]>
+  listBoefjeMeta(filter: BoefjeMetaFilter, page: Page<JobKey>): Promise<Listed<BoefjeMeta, JobKey>>
 
   /** @throws BytesError `already_exists` for a taken id, `reference_missing` for an unknown raw file */
   insertNormalizerMeta(
     meta: Omit<NormalizerMeta, 'rawFile'> & { readonly rawFileId: Uuid },
   ): Promise<void>
   findNormalizerMeta(id: Uuid): Promise<NormalizerMeta | undefined>
-  listNormalizerMeta(filter: NormalizerMetaFilter, page: Page): Promise<NormalizerMeta[]>
+  listNormalizerMeta(
+    filter: NormalizerMetaFilter,
+    page: Page<JobKey>,
+  ): Promise<Listed<NormalizerMeta, JobKey>>
 
   findRawFile(id: Uuid): Promise<StoredRawFile | undefined>
   /** In the order in which the files were stored. */
-  listRawFiles(filter: RawFileFilter, limit: number): Promise<StoredRawFile[]>
+  listRawFiles(
+    filter: RawFileFilter,
+    slice: Slice<RawFileKey>,
+  ): Promise<Listed<StoredRawFile, RawFileKey>>
   /** Number of raw files for each MIME type. */
   countMimeTypes(filter: RawFileFilter): Promise<Map<string, number>>
 

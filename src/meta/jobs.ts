@@ -1,12 +1,16 @@
-import { and, asc, desc, eq, isNull, sql } from 'drizzle-orm'
+import { and, eq, isNull, sql } from 'drizzle-orm'
 import type { NodePgDatabase } from 'drizzle-orm/node-postgres'
+import type { JobKey } from '../domain/cursor.js'
+import { instantFromPostgres } from '../domain/instant.js'
 import type {
   BoefjeMetaFilter,
+  Listed,
   MetaRepository,
   NormalizerMetaFilter,
   Page,
 } from '../domain/meta-repository.js'
 import type { BoefjeMeta, NormalizerMeta, Uuid } from '../domain/models.js'
+import { jobOrder, jobsOfPage, listed, oneMore } from './keyset.js'
 import {
   boefjeMetaColumns,
   instantOf,
@@ -78,24 +82,26 @@ async function findBoefjeMeta(db: NodePgDatabase, id: Uuid): Promise<BoefjeMeta 
 async function listBoefjeMeta(
   db: NodePgDatabase,
   { organization, boefjeId, inputOoi, descending }: BoefjeMetaFilter,
-  page: Page,
-): Promise<BoefjeMeta[]> {
-  const order = descending ? desc : asc
-  const rows = await db
+  page: Page<JobKey>,
+): Promise<Listed<BoefjeMeta, JobKey>> {
+  const filter = and(
+    eq(boefjeMeta.organization, organization),
+    boefjeId === undefined ? undefined : eq(boefjeMeta.boefjeId, boefjeId),
+    inputOoi === null ? isNull(boefjeMeta.inputOoi) : undefined,
+    typeof inputOoi === 'string' ? eq(boefjeMeta.inputOoi, inputOoi) : undefined,
+  )
+  const found = await db
     .select(boefjeMetaColumns)
     .from(boefjeMeta)
-    .where(
-      and(
-        eq(boefjeMeta.organization, organization),
-        boefjeId === undefined ? undefined : eq(boefjeMeta.boefjeId, boefjeId),
-        inputOoi === null ? isNull(boefjeMeta.inputOoi) : undefined,
-        typeof inputOoi === 'string' ? eq(boefjeMeta.inputOoi, inputOoi) : undefined,
-      ),
-    )
-    .orderBy(order(boefjeMeta.startedAt), order(boefjeMeta.id))
-    .limit(page.limit)
+    .where(jobsOfPage(boefjeMeta, filter, page, descending))
+    .orderBy(...jobOrder(boefjeMeta, descending))
+    .limit(oneMore(page))
     .offset(page.offset)
-  return rows.map(toBoefjeMeta)
+  return listed(found, page, toBoefjeMeta, keyOf)
+}
+
+function keyOf({ startedAt, id }: { startedAt: string | null; id: string }): JobKey {
+  return { startedAt: startedAt === null ? null : instantFromPostgres(startedAt), id }
 }
 
 function selectNormalizerMeta(db: NodePgDatabase) {
@@ -119,21 +125,19 @@ function selectNormalizerMeta(db: NodePgDatabase) {
 async function listNormalizerMeta(
   db: NodePgDatabase,
   { organization, normalizerId, rawId, descending }: NormalizerMetaFilter,
-  page: Page,
-): Promise<NormalizerMeta[]> {
-  const order = descending ? desc : asc
-  const rows = await selectNormalizerMeta(db)
-    .where(
-      and(
-        eq(normalizerMeta.organization, organization),
-        normalizerId === undefined ? undefined : eq(normalizerMeta.normalizerId, normalizerId),
-        rawId === undefined ? undefined : eq(normalizerMeta.rawFileId, rawId),
-      ),
-    )
-    .orderBy(order(normalizerMeta.startedAt), order(normalizerMeta.id))
-    .limit(page.limit)
+  page: Page<JobKey>,
+): Promise<Listed<NormalizerMeta, JobKey>> {
+  const filter = and(
+    eq(normalizerMeta.organization, organization),
+    normalizerId === undefined ? undefined : eq(normalizerMeta.normalizerId, normalizerId),
+    rawId === undefined ? undefined : eq(normalizerMeta.rawFileId, rawId),
+  )
+  const found = await selectNormalizerMeta(db)
+    .where(jobsOfPage(normalizerMeta, filter, page, descending))
+    .orderBy(...jobOrder(normalizerMeta, descending))
+    .limit(oneMore(page))
     .offset(page.offset)
-  return rows.map(toNormalizerMeta)
+  return listed(found, page, toNormalizerMeta, keyOf)
 }
 
 interface NormalizerMetaRow extends RawFileRow {

@@ -1,6 +1,7 @@
-import { and, arrayContains, asc, eq, inArray, type SQL, sql } from 'drizzle-orm'
+import { and, arrayContains, asc, eq, gt, inArray, type SQL, sql } from 'drizzle-orm'
 import type { NodePgDatabase } from 'drizzle-orm/node-postgres'
 import type { MetaRepository, RawFileFilter } from '../domain/meta-repository.js'
+import { listed, oneMore } from './keyset.js'
 import { storedRawFileColumns, toStoredRawFile } from './rows.js'
 import { blob, boefjeMeta, normalizerMeta, rawFile, signingProvider } from './schema.js'
 import { translated } from './sqlstate.js'
@@ -15,13 +16,14 @@ export function createRawFiles(db: NodePgDatabase): RawFiles {
         const [row] = await selectStoredRawFiles(db).where(eq(rawFile.id, id))
         return row && toStoredRawFile(row)
       }),
-    listRawFiles: (filter, limit) =>
+    listRawFiles: (filter, slice) =>
       translated(async () => {
-        const rows = await selectStoredRawFiles(db)
-          .where(matches(filter))
+        const { after } = slice
+        const found = await selectStoredRawFiles(db)
+          .where(and(matches(filter), after === undefined ? undefined : gt(rawFile.seq, after)))
           .orderBy(asc(rawFile.seq))
-          .limit(limit)
-        return rows.map(toStoredRawFile)
+          .limit(oneMore(slice))
+        return listed(found, slice, toStoredRawFile, (row) => row.seq)
       }),
     countMimeTypes: (filter) =>
       translated(async () => {

@@ -109,8 +109,9 @@ function toBlob(row: StoredRawFileRow['blob']): Blob {
   return { ...row, middleware: row.middleware as MiddlewareName }
 }
 
-/** The columns of a raw file with its job, blob and signing provider. */
+/** The columns of a raw file with its job, blob and signing provider, and what it is sorted by. */
 export const storedRawFileColumns = {
+  seq: rawFile.seq,
   job: boefjeMetaColumns,
   raw: rawFileColumns,
   fileName: rawFile.fileName,

@@ -853,7 +853,7 @@ describe('random mutations', () => {
   it('of paths and queries never give a 5xx', async () => {
     const names = [
       ...['organization', 'boefje_id', 'input_ooi', 'limit', 'offset', 'descending', 'normalized'],
-      ...['raw_ids', 'raw_id', 'mime_types', 'boefje_meta_id', 'normalizer_id', 'other'],
+      ...['raw_ids', 'raw_id', 'mime_types', 'boefje_meta_id', 'normalizer_id', 'after', 'other'],
     ]
     const lists = ['boefje_meta', 'normalizer_meta', 'raw', 'raws', 'mime_types']
     await fc.assert(

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
-import type { MetaRepository, RawFileFilter } from '../../src/domain/meta-repository.js'
+import type { JobKey } from '../../src/domain/cursor.js'
+import type { Listed, MetaRepository, RawFileFilter } from '../../src/domain/meta-repository.js'
 import { canonicalMimeTypes, mimeTypesDigest } from '../../src/domain/mime-types.js'
 import type { BoefjeMeta } from '../../src/domain/models.js'
 import { boefjeMeta, newRawFile, normalizerMeta, storedFiles } from '../support/rows.js'
@@ -34,6 +35,8 @@ export function metaRepositoryContract(
       return metas
     }
     const idsOf = (rows: readonly { readonly id: string }[]): string[] => rows.map(({ id }) => id)
+    const rawIds = async (filter: RawFileFilter, limit: number): Promise<string[]> =>
+      (await meta.listRawFiles(filter, { limit })).rows.map(({ rawFile }) => rawFile.id)
 
     describe('boefje metas', () => {
       it('come back as they were', async () => {
@@ -126,7 +129,7 @@ export function metaRepositoryContract(
         )
         const [one, two, three, four] = jobs
         const list = async (filter: { boefjeId?: string; inputOoi?: string | null }) =>
-          meta.listBoefjeMeta({ organization, descending: false, ...filter }, PAGE)
+          (await meta.listBoefjeMeta({ organization, descending: false, ...filter }, PAGE)).rows
         expect(await list({})).toEqual([one, two, three, four])
         expect(await list({ boefjeId: 'a' })).toEqual([one, three, four])
         expect(await list({ inputOoi: null })).toEqual([two, four])
@@ -145,7 +148,7 @@ export function metaRepositoryContract(
         )
         const order = [jobs[2], jobs[1], jobs[0]].map((job) => job?.id)
         const list = async (descending: boolean, page: { limit: number; offset: number }) =>
-          idsOf(await meta.listBoefjeMeta({ organization, descending }, page))
+          idsOf((await meta.listBoefjeMeta({ organization, descending }, page)).rows)
         expect(await list(false, PAGE)).toEqual(order)
         expect(await list(true, PAGE)).toEqual(order.toReversed())
         expect(await list(false, { limit: 1, offset: 1 })).toEqual([order[1]])
@@ -191,11 +194,9 @@ export function metaRepositoryContract(
         const { ids } = await storedFiles(meta, sets, { organization })
         const later = await storedFiles(meta, [['a']], { organization })
         const filter = { ...everything, organizations: [organization] }
-        const found = await meta.listRawFiles(filter, 100)
-        expect(found.map(({ rawFile }) => rawFile.id)).toEqual([...ids, ...later.ids])
-        const first = await meta.listRawFiles(filter, 3)
-        expect(first.map(({ rawFile }) => rawFile.id)).toEqual(ids.slice(0, 3))
-        expect(await meta.listRawFiles(filter, 0)).toEqual([])
+        expect(await rawIds(filter, 100)).toEqual([...ids, ...later.ids])
+        expect(await rawIds(filter, 3)).toEqual(ids.slice(0, 3))
+        expect(await rawIds(filter, 0)).toEqual([])
       })
 
       it('are found by every combination of filters', async () => {
@@ -227,7 +228,7 @@ export function metaRepositoryContract(
         ]
         for (const [filter, expected] of table) {
           const whole = { ...everything, ...filter }
-          const found = await meta.listRawFiles(whole, 100)
+          const { rows: found } = await meta.listRawFiles(whole, { limit: 100 })
           const label = JSON.stringify(filter)
           expect(
             found.map(({ rawFile }) => rawFile.id),
@@ -288,7 +289,10 @@ export function metaRepositoryContract(
           filter: { normalizerId?: string; rawId?: string; descending?: boolean },
           page = PAGE,
         ) =>
-          idsOf(await meta.listNormalizerMeta({ organization, descending: false, ...filter }, page))
+          idsOf(
+            (await meta.listNormalizerMeta({ organization, descending: false, ...filter }, page))
+              .rows,
+          )
         expect(await list({})).toEqual([one.id, two.id, three.id])
         expect(await list({ descending: true })).toEqual([three.id, two.id, one.id])
         expect(await list({ normalizerId: 'a' })).toEqual([one.id, three.id])
@@ -416,8 +420,8 @@ export function metaRepositoryContract(
             rivals.map((files, i) => (i % 2 ? meta : rival).commitUpload(files)),
           )
           expect(new Set(answers.map(String)).size).toBe(1)
-          const found = await meta.listRawFiles({ ...everything, boefjeMetaId: job.id }, 10)
-          expect(new Set(found.map(({ rawFile }) => rawFile.id))).toEqual(new Set(answers[0]))
+          const found = await rawIds({ ...everything, boefjeMetaId: job.id }, 10)
+          expect(new Set(found)).toEqual(new Set(answers[0]))
           expect((await meta.outboxState()).depth).toBe(before + 2)
         }
       })
@@ -434,8 +438,8 @@ export function metaRepositoryContract(
           rival.commitUpload(files().reverse()),
         ])
         expect(back.toReversed()).toEqual(forth)
-        const found = await meta.listRawFiles({ ...everything, boefjeMetaId: job.id }, count + 1)
-        expect(found.map(({ rawFile }) => rawFile.id).toSorted()).toEqual(forth.toSorted())
+        const found = await rawIds({ ...everything, boefjeMetaId: job.id }, count + 1)
+        expect(found.toSorted()).toEqual(forth.toSorted())
       }
 
       it('that overlap in opposite order all succeed, with one file each', async () => {
@@ -453,6 +457,160 @@ export function metaRepositoryContract(
         )
         const rounds = Array.from({ length: 24 }, () => opposed(count, organization))
         await Promise.all(rounds)
+      })
+    })
+
+    describe('pages', () => {
+      /** Goes to the end of a list; `between` runs after each page. */
+      async function walk<Row, Key>(
+        list: (after: Key | undefined) => Promise<Listed<Row, Key>>,
+        between: () => Promise<unknown>,
+      ): Promise<Row[]> {
+        const all: Row[] = []
+        let after: Key | undefined
+        do {
+          const { rows, next }: Listed<Row, Key> = await list(after)
+          all.push(...rows)
+          after = next
+          await between()
+        } while (after !== undefined)
+        return all
+      }
+      /** Few enough that many are equal. */
+      const time = fc
+        .integer({ min: 0, max: 3 })
+        .map((micros) => `2026-01-01T00:00:00${micros === 0 ? '' : `.00000${micros}`}Z`)
+      const times = { minLength: 1, maxLength: 12 }
+      const walks = fc.record({
+        before: fc.array(time, times),
+        // One of these is stored after each page.
+        meanwhile: fc.array(time, times),
+        limit: fc.integer({ min: 1, max: 5 }),
+        descending: fc.boolean(),
+      })
+      /** By start time, then id; equal lengths make text order that of time. */
+      const sorted = (rows: readonly { startedAt: string; id: string }[], descending: boolean) => {
+        const keyed = rows.map(({ startedAt, id }) => ({
+          key: `${startedAt.replace(/(:\d\d)Z/, '$1.000000Z')} ${id}`,
+          id,
+        }))
+        const up = keyed.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ id }) => id)
+        return descending ? up.reverse() : up
+      }
+      /** What is listed has what was there all along, once and in order, and strays from no order. */
+      const expectWhole = (found: string[], there: string[], all: string[]): void => {
+        expect(found.filter((id) => there.includes(id))).toEqual(there)
+        expect(found).toEqual(all.filter((id) => found.includes(id)))
+      }
+
+      it('of jobs give each once and in order, while others are stored', async () => {
+        const run = fc.asyncProperty(walks, async ({ before, meanwhile, limit, descending }) => {
+          organization = randomUUID().replaceAll('-', '')
+          const there = await insertJobs(...before.map((startedAt) => ({ startedAt })))
+          const more = [...meanwhile]
+          const found = await walk<BoefjeMeta, JobKey>(
+            (after) =>
+              meta.listBoefjeMeta({ organization, descending }, { limit, offset: 0, after }),
+            async () => {
+              const startedAt = more.pop()
+              if (startedAt !== undefined) await insertJobs({ startedAt })
+            },
+          )
+          const all = await meta.listBoefjeMeta({ organization, descending }, PAGE)
+          expectWhole(idsOf(found), sorted(there, descending), sorted(all.rows, descending))
+          expect(idsOf(all.rows)).toEqual(sorted(all.rows, descending))
+        })
+        await fc.assert(run, { numRuns: 40 })
+      })
+
+      it('of normalizer metas give each once and in order, while others are stored', async () => {
+        const run = fc.asyncProperty(walks, async ({ before, meanwhile, limit, descending }) => {
+          organization = randomUUID().replaceAll('-', '')
+          const [rawId = ''] = (await storedFiles(meta, [['x']], { organization })).ids
+          const insert = async (startedAt: string) => {
+            const each = normalizerMeta(rawId, { startedAt })
+            await meta.insertNormalizerMeta(each)
+            return each
+          }
+          const there = []
+          for (const startedAt of before) there.push(await insert(startedAt))
+          const more = [...meanwhile]
+          const filter = { organization, rawId, descending }
+          const found = await walk(
+            (after: JobKey | undefined) =>
+              meta.listNormalizerMeta(filter, { limit, offset: 0, after }),
+            async () => {
+              const startedAt = more.pop()
+              if (startedAt !== undefined) await insert(startedAt)
+            },
+          )
+          const all = await meta.listNormalizerMeta(filter, PAGE)
+          expectWhole(idsOf(found), sorted(there, descending), sorted(all.rows, descending))
+        })
+        await fc.assert(run, { numRuns: 40 })
+      })
+
+      it('of raw files give each once and in order, also those that are stored meanwhile', async () => {
+        const run = fc.asyncProperty(
+          fc.integer({ min: 1, max: 12 }),
+          fc.integer({ min: 0, max: 4 }),
+          fc.integer({ min: 1, max: 5 }),
+          async (before, meanwhile, limit) => {
+            organization = randomUUID().replaceAll('-', '')
+            const sets = Array.from({ length: before }, (_, i) => [`type/${i}`])
+            const { job, ids } = await storedFiles(meta, sets, { organization })
+            let left = meanwhile
+            const filter = { ...everything, organizations: [organization, 'another'] }
+            const found = await walk(
+              (after: number | undefined) => meta.listRawFiles(filter, { limit, after }),
+              async () => {
+                if (left-- <= 0) return
+                const other = { id: job.id, organization }
+                ids.push(...(await meta.commitUpload([newRawFile(other, [`more/${left}`])])))
+              },
+            )
+            const listed = found.map(({ rawFile }) => rawFile.id)
+            // What is stored after the last page was read is on no page.
+            expect(listed).toEqual(ids.slice(0, listed.length))
+            expect(listed.length).toBeGreaterThanOrEqual(before)
+          },
+        )
+        await fc.assert(run, { numRuns: 40 })
+      })
+
+      it('tell whether others follow', async () => {
+        await insertJobs({}, {}, {})
+        const nextOf = async (limit: number, offset = 0, filter = {}) => {
+          const all = { organization, descending: true, ...filter }
+          return (await meta.listBoefjeMeta(all, { limit, offset })).next
+        }
+        expect(await nextOf(2)).toBeDefined()
+        expect(await nextOf(1, 1)).toBeDefined()
+        expect(await nextOf(3)).toBeUndefined()
+        expect(await nextOf(2, 1)).toBeUndefined()
+        expect(await nextOf(0)).toBeUndefined()
+        expect(await nextOf(5, 5)).toBeUndefined()
+        expect(await nextOf(2, 0, { boefjeId: 'none' })).toBeUndefined()
+        expect(await nextOf(Number.MAX_SAFE_INTEGER)).toBeUndefined()
+      })
+
+      it('begin an offset after the key, and need no row that has it', async () => {
+        const jobs = await insertJobs({}, {}, {}, {})
+        const ids = sorted(jobs, false)
+        const list = async (after: JobKey, descending: boolean, offset: number) =>
+          idsOf(
+            (await meta.listBoefjeMeta({ organization, descending }, { ...PAGE, offset, after }))
+              .rows,
+          )
+        const startedAt = '2026-01-01T00:00:00Z'
+        expect(await list({ startedAt, id: ids[0] ?? '' }, false, 1)).toEqual(ids.slice(2))
+        expect(await list({ startedAt, id: ids[2] ?? '' }, true, 1)).toEqual(ids.slice(0, 1))
+        const beforeAll = { startedAt: '2025-12-31T23:59:59.999999Z', id: randomUUID() }
+        expect(await list(beforeAll, false, 0)).toEqual(ids)
+        expect(await list(beforeAll, true, 0)).toEqual([])
+        const afterAll = { startedAt: '2026-01-01T00:00:00.000001Z', id: randomUUID() }
+        expect(await list(afterAll, false, 0)).toEqual([])
+        expect(await list(afterAll, true, 3)).toEqual(ids.slice(0, 1))
       })
     })
 

@@ -1,7 +1,13 @@
 /** With 100,000 raw files no query of the API may read a whole table. */
 import { randomUUID } from 'node:crypto'
-import { afterAll, beforeAll, expect, it, vi } from 'vitest'
-import type { MetaRepository, RawFileFilter } from '../../src/domain/meta-repository.js'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import type { JobKey } from '../../src/domain/cursor.js'
+import type {
+  Listed,
+  MetaRepository,
+  Page,
+  RawFileFilter,
+} from '../../src/domain/meta-repository.js'
 import { canonicalMimeTypes, mimeTypesDigest } from '../../src/domain/mime-types.js'
 import { createMetaRepository } from '../../src/meta/repository.js'
 import { testDatabase } from '../support/database.js'
@@ -126,25 +132,31 @@ const TYPES = mimeTypesDigest(canonicalMimeTypes(['text/plain']))
 
 const QUERIES: Record<string, (meta: MetaRepository) => Promise<unknown>> = {
   'raw files of an organization': (m) =>
-    m.listRawFiles(filter({ organizations: [organization] }), 10),
+    m.listRawFiles(filter({ organizations: [organization] }), { limit: 10 }),
   'a hundred raw files of an organization': (m) =>
-    m.listRawFiles(filter({ organizations: [organization] }), 100),
+    m.listRawFiles(filter({ organizations: [organization] }), { limit: 100 }),
   'raw files of two organizations': (m) =>
-    m.listRawFiles(filter({ organizations: [organization, 'org-8'] }), 10),
+    m.listRawFiles(filter({ organizations: [organization, 'org-8'] }), { limit: 10 }),
   'raw files of an organization that has none': (m) =>
-    m.listRawFiles(filter({ organizations: ['never seen'] }), 10),
-  'raw files of a job': (m) => m.listRawFiles(filter({ boefjeMetaId: id('job', 7) }), 100),
+    m.listRawFiles(filter({ organizations: ['never seen'] }), { limit: 10 }),
+  'raw files of a job': (m) =>
+    m.listRawFiles(filter({ boefjeMetaId: id('job', 7) }), { limit: 100 }),
   'raw files of a job in an organization': (m) =>
-    m.listRawFiles(filter({ organizations: [organization], boefjeMetaId: id('job', 7) }), 100),
+    m.listRawFiles(filter({ organizations: [organization], boefjeMetaId: id('job', 7) }), {
+      limit: 100,
+    }),
   'raw files by id': (m) =>
-    m.listRawFiles(filter({ rawIds: [id('raw', 5), id('raw', 99_999)] }), 10),
-  'raw files of a rare type': (m) => m.listRawFiles(filter({ mimeTypes: ['rare/type'] }), 10),
+    m.listRawFiles(filter({ rawIds: [id('raw', 5), id('raw', 99_999)] }), { limit: 10 }),
+  'raw files of a rare type': (m) =>
+    m.listRawFiles(filter({ mimeTypes: ['rare/type'] }), { limit: 10 }),
   'raw files of a rare type in an organization': (m) =>
-    m.listRawFiles(filter({ organizations: [organization], mimeTypes: ['rare/type'] }), 10),
+    m.listRawFiles(filter({ organizations: [organization], mimeTypes: ['rare/type'] }), {
+      limit: 10,
+    }),
   'the latest unread raw files of an organization': (m) =>
-    m.listRawFiles(filter({ organizations: [organization], normalized: false }), 10),
+    m.listRawFiles(filter({ organizations: [organization], normalized: false }), { limit: 10 }),
   'read raw files of a job': (m) =>
-    m.listRawFiles(filter({ boefjeMetaId: id('job', 7), normalized: true }), 10),
+    m.listRawFiles(filter({ boefjeMetaId: id('job', 7), normalized: true }), { limit: 10 }),
   'a raw file': (m) => m.findRawFile(id('raw', 77)),
   'types of an organization': (m) => m.countMimeTypes(filter({ organizations: [organization] })),
   'types of a job': (m) => m.countMimeTypes(filter({ boefjeMetaId: id('job', 7) })),
@@ -181,8 +193,10 @@ it('has filled its tables', async () => {
     'SELECT (SELECT count(*) FROM raw_file)::int AS files, (SELECT count(*) FROM boefje_meta)::int AS jobs',
   )
   expect(rows).toEqual([{ files: FILES, jobs: JOBS }])
-  expect(await meta.listRawFiles(filter({ mimeTypes: ['rare/type'] }), 100)).toHaveLength(5)
-  expect(await meta.listRawFiles(filter({ organizations: [organization] }), 1000)).toHaveLength(500)
+  const count = async (changes: Partial<RawFileFilter>) =>
+    (await meta.listRawFiles(filter(changes), { limit: 1000 })).rows.length
+  expect(await count({ mimeTypes: ['rare/type'] })).toBe(5)
+  expect(await count({ organizations: [organization] })).toBe(500)
 })
 
 it('sees that a query reads a whole table', async () => {
@@ -210,4 +224,79 @@ it('finds the target of an upload by job, however common its MIME types are', as
   expect(files.map((node) => node['Index Cond'])).toEqual([
     expect.stringMatching(/boefje_meta_id = .*mime_types_digest = ANY/),
   ])
+})
+
+describe('a page deep in a list', () => {
+  const ROWS = 30_000
+  const deep = 'deep'
+
+  beforeAll(async () => {
+    await database.pool.query(`
+      INSERT INTO boefje_meta (id, boefje_id, organization, arguments, started_at, ended_at)
+      SELECT gen_random_uuid(), 'boefje', '${deep}', '{}', now() - n % 10000 * interval '1 second', now()
+      FROM generate_series(1, ${ROWS}) n;
+      INSERT INTO normalizer_meta (id, normalizer_id, started_at, ended_at, raw_file_id, organization)
+      SELECT gen_random_uuid(), 'normalizer', now() - n % 10000 * interval '1 second', now(),
+             ${sqlId('raw', 'n')}, '${deep}'
+      FROM generate_series(1, ${ROWS}) n;
+      ANALYZE`)
+  })
+
+  interface Ran extends Plan {
+    readonly 'Actual Rows': number
+    readonly 'Actual Loops': number
+    readonly 'Rows Removed by Filter'?: number
+    readonly Plans?: readonly Ran[]
+  }
+
+  /** How many rows of tables the last statement of an action reads. */
+  async function rowsRead(action: () => Promise<unknown>): Promise<number> {
+    const sent = (await capture(action)).at(-1)
+    if (!sent) throw new Error('nothing was sent')
+    const explain = `EXPLAIN (ANALYZE, FORMAT JSON) ${sent.text}`
+    const { rows } = await database.pool.query(explain, sent.values)
+    const count = (node: Ran): number => {
+      const { 'Actual Rows': given, 'Rows Removed by Filter': dropped = 0 } = node
+      // A bitmap's entries are read as rows as well.
+      const own = /Scan/.test(node['Node Type']) ? (given + dropped) * node['Actual Loops'] : 0
+      return (node.Plans ?? []).reduce((sum, each) => sum + count(each), own)
+    }
+    return count(rows[0]['QUERY PLAN'][0].Plan)
+  }
+
+  type List = (
+    m: MetaRepository,
+    page: Page<JobKey>,
+    descending: boolean,
+  ) => Promise<Listed<unknown, JobKey>>
+  const jobLists: [string, List][] = [
+    ['jobs', (m, page, descending) => m.listBoefjeMeta({ organization: deep, descending }, page)],
+    [
+      'normalizer metas',
+      (m, page, descending) => m.listNormalizerMeta({ organization: deep, descending }, page),
+    ],
+  ]
+
+  it.each(jobLists)('of %s reads no rows but its own', async (_, list) => {
+    for (const descending of [true, false]) {
+      const half = { limit: ROWS / 2, offset: 0 }
+      const { next: after } = await list(meta, half, descending)
+      const page = { limit: 10, offset: 0, after }
+      // A page's rows, each with those of three tables that belong to it.
+      expect(await rowsRead(() => list(meta, page, descending))).toBeLessThan(100)
+      const far = { limit: 10, offset: ROWS / 2 }
+      expect(await rowsRead(() => list(meta, far, descending))).toBeGreaterThan(ROWS / 2)
+    }
+  })
+
+  const rawLists: [string, Partial<RawFileFilter>][] = [
+    ['all raw files', {}],
+    ['raw files of an organization', { organizations: [organization] }],
+    ['unread raw files', { organizations: [organization], normalized: false }],
+  ]
+
+  it.each(rawLists)('of %s reads no rows but its own', async (_, changes) => {
+    const page = { limit: 10, after: FILES * 0.8 }
+    expect(await rowsRead(() => meta.listRawFiles(filter(changes), page))).toBeLessThan(100)
+  })
 })

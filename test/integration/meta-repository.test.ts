@@ -1,13 +1,15 @@
 import { randomUUID } from 'node:crypto'
+import fc from 'fast-check'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
-import type { MetaRepository } from '../../src/domain/meta-repository.js'
+import type { JobKey } from '../../src/domain/cursor.js'
+import type { Listed, MetaRepository, Page } from '../../src/domain/meta-repository.js'
 import { type Database, openDatabase } from '../../src/meta/client.js'
 import { createMetaRepository } from '../../src/meta/repository.js'
 import { metaRepositoryContract } from '../contracts/meta-repository.contract.js'
 import { testDatabase } from '../support/database.js'
 import { silentLog } from '../support/postgres.js'
-import { boefjeMeta, newRawFile, storedFiles } from '../support/rows.js'
+import { boefjeMeta, newRawFile, normalizerMeta, storedFiles } from '../support/rows.js'
 
 const PATIENCE = { timeout: 10_000, interval: 20 }
 
@@ -259,6 +261,86 @@ describe('the check', () => {
   })
 })
 
+describe('a walk over all pages', () => {
+  // Another version of the service may have left rows without a time.
+  const withoutTime = (table: string, organization: string, every: number) =>
+    database.pool.query(
+      `UPDATE ${table} SET started_at = NULL WHERE id IN (
+         SELECT id FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM ${table}
+                         WHERE organization = $1) AS numbered WHERE n % $2 = 0)`,
+      [organization, every],
+    )
+
+  const lists = {
+    boefje_meta: (filter: Filter, page: Page<JobKey>): Promise<Listed<Row, JobKey>> =>
+      meta.listBoefjeMeta(filter, page),
+    normalizer_meta: (filter: Filter, page: Page<JobKey>): Promise<Listed<Row, JobKey>> =>
+      meta.listNormalizerMeta(filter, page),
+  }
+  type Filter = { organization: string; descending: boolean }
+  type Row = { readonly id: string }
+
+  it.each(Object.entries(lists))(
+    'of %s gives each row once, without times and while rows go',
+    async (table, list) => {
+      const walks = fc.record({
+        rows: fc.integer({ min: 1, max: 9 }),
+        every: fc.integer({ min: 1, max: 5 }),
+        limit: fc.integer({ min: 1, max: 4 }),
+        offset: fc.integer({ min: 0, max: 5 }),
+        descending: fc.boolean(),
+        deletes: fc.array(fc.nat(8), { maxLength: 3 }),
+      })
+      const run = async ({ rows, every, limit, offset, descending, deletes }: Walk) => {
+        const organization = randomUUID().replaceAll('-', '')
+        for (let i = 0; i < rows; i++) {
+          // Each job has one normalizer meta; three have the same time.
+          const startedAt = `2026-01-01T00:00:0${i % 3}.000001Z`
+          const { ids } = await storedFiles(meta, [['x']], { organization, startedAt })
+          await meta.insertNormalizerMeta(normalizerMeta(ids[0] ?? '', { startedAt }))
+        }
+        await withoutTime(table, organization, every)
+        const filter = { organization, descending }
+        const all = idsOf(await list(filter, { limit: 100, offset: 0 }))
+        expect(all.length).toBe(rows)
+
+        const found: string[] = []
+        const gone: string[] = []
+        let after: JobKey | undefined
+        do {
+          const page: Listed<Row, JobKey> = await list(filter, { limit, offset: 0, after })
+          const rest = all
+            .slice(all.indexOf(idsOf(page)[0] ?? ''))
+            .filter((id) => !gone.includes(id))
+          expect(idsOf(await list(filter, { limit: 100, offset, after }))).toEqual(
+            rest.slice(offset),
+          )
+          found.push(...idsOf(page))
+          after = page.next
+          const doomed = all[deletes.pop() ?? -1]
+          if (doomed === undefined) continue
+          gone.push(doomed)
+          await database.pool.query(`DELETE FROM ${table} WHERE id = $1`, [doomed])
+        } while (after)
+        expect(new Set(found).size).toBe(found.length)
+        expect(found).toEqual(all.filter((id) => found.includes(id)))
+        expect(found).toEqual(expect.arrayContaining(all.filter((id) => !gone.includes(id))))
+      }
+      await fc.assert(fc.asyncProperty(walks, run), { numRuns: 60 })
+    },
+  )
+
+  const idsOf = ({ rows }: Listed<Row, JobKey>): string[] => rows.map(({ id }) => id)
+  type Walk = {
+    rows: number
+    every: number
+    limit: number
+    offset: number
+    descending: boolean
+    deletes: number[]
+  }
+})
+
 describe('the connection', () => {
   it('keeps its session settings beside options in the URI', async () => {
     const uri = new URL(database.uri)
@@ -277,7 +359,9 @@ describe('the connection', () => {
   const terminateAll = async (): Promise<void> => {
     await database.pool.query(
       `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-       WHERE datname = current_database() AND pid <> pg_backend_pid()`,
+       WHERE datname = current_database() AND pid <> pg_backend_pid()
+       -- Those that wait for a lock first: they would get it from the others.
+       ORDER BY wait_event_type = 'Lock' DESC NULLS LAST`,
     )
     // The pools have to see it: they would still hand out a connection that is lost.
     await vi.waitFor(() => {

@@ -1,10 +1,12 @@
 import { z } from 'zod'
+import { boefjeMetaCursor, normalizerMetaCursor } from '../../domain/cursor.js'
 import { BytesError } from '../../domain/errors.js'
 import { memberTexts } from '../../domain/json-text.js'
 import type { MetaRepository } from '../../domain/meta-repository.js'
 import { MAX_JSON_BYTES } from '../../domain/models.js'
 import { arrayText, boefjeMetaText, normalizerMetaText } from '../../domain/wire-text.js'
 import { uuid } from '../fields.js'
+import { PAGE_HEADERS, pageHeaders } from '../paging.js'
 import { unprocessable } from '../problems.js'
 import { json, type Route, route } from '../route.js'
 import * as schemas from '../schemas.js'
@@ -63,7 +65,13 @@ export function jobRoutes(meta: MetaRepository): Route[] {
       summary: 'Jobs of an organization, the latest first',
       access: 'bearer',
       query: schemas.boefjeMetaQuery,
-      answers: { 200: { description: 'Jobs', schema: z.array(schemas.boefjeMeta) } },
+      answers: {
+        200: {
+          description: 'Jobs',
+          schema: z.array(schemas.boefjeMeta),
+          headers: PAGE_HEADERS,
+        },
+      },
       handle: async ({ c, query }) => {
         const { input_ooi } = query
         const filter = {
@@ -72,8 +80,9 @@ export function jobRoutes(meta: MetaRepository): Route[] {
           inputOoi: input_ooi === '*' ? undefined : (input_ooi ?? null),
           descending: query.descending,
         }
-        const found = await meta.listBoefjeMeta(filter, query)
-        return json(c, arrayText(found.map(boefjeMetaText)))
+        const { rows, next } = await meta.listBoefjeMeta(filter, query)
+        const headers = pageHeaders(c, next && boefjeMetaCursor.encode(next))
+        return json(c, arrayText(rows.map(boefjeMetaText)), 200, headers)
       },
     }),
     route({
@@ -113,7 +122,13 @@ export function jobRoutes(meta: MetaRepository): Route[] {
       summary: 'Consuming jobs of an organization, the latest first',
       access: 'bearer',
       query: schemas.normalizerMetaQuery,
-      answers: { 200: { description: 'Jobs', schema: z.array(schemas.normalizerMeta) } },
+      answers: {
+        200: {
+          description: 'Jobs',
+          schema: z.array(schemas.normalizerMeta),
+          headers: PAGE_HEADERS,
+        },
+      },
       handle: async ({ c, query }) => {
         const filter = {
           organization: query.organization,
@@ -121,8 +136,9 @@ export function jobRoutes(meta: MetaRepository): Route[] {
           rawId: query.raw_id,
           descending: query.descending,
         }
-        const found = await meta.listNormalizerMeta(filter, query)
-        return json(c, arrayText(found.map(normalizerMetaText)))
+        const { rows, next } = await meta.listNormalizerMeta(filter, query)
+        const headers = pageHeaders(c, next && normalizerMetaCursor.encode(next))
+        return json(c, arrayText(rows.map(normalizerMetaText)), 200, headers)
       },
     }),
   ]

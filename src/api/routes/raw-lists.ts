@@ -1,0 +1,126 @@
+import { z } from 'zod'
+import { encodeBase64 } from '../../domain/base64-encoder.js'
+import { type RawFileKey, rawFileCursor } from '../../domain/cursor.js'
+import type { RawFileFilter } from '../../domain/meta-repository.js'
+import type { StoredRawFile } from '../../domain/models.js'
+import { arrayText, objectText, rawFileText } from '../../domain/wire-text.js'
+import { checkContents, openContent, type RetrievePorts } from '../../flows/retrieve.js'
+import { PAGE_HEADERS, pageHeaders } from '../paging.js'
+import { type AppContext, json, type Route, route, stream } from '../route.js'
+import * as schemas from '../schemas.js'
+
+/** MIME types of what a failed job leaves behind. */
+const FAILED = JSON.stringify(['error/boefje'])
+/** Contents up to this size in all are read before the answer begins, so that an error is one. */
+const WHOLE_BYTES = 32 * 1024 * 1024
+
+/** Lists of raw files, and counts of them. */
+export function rawListRoutes(retrieve: RetrievePorts): Route[] {
+  return [
+    route({
+      method: 'get',
+      pattern: '/bytes/raw',
+      summary: 'Metadata of raw files, the oldest first',
+      access: 'bearer',
+      query: schemas.rawQuery,
+      answers: {
+        200: {
+          description: 'Raw files',
+          schema: z.array(schemas.rawData),
+          headers: PAGE_HEADERS,
+        },
+      },
+      handle: async ({ c, query }) => {
+        const { rows, next } = await retrieve.meta.listRawFiles(filterOf(query), query)
+        const text = arrayText(rows.map(({ rawFile }) => rawFileText(rawFile)))
+        return json(c, text, 200, headersOf(c, next))
+      },
+    }),
+    route({
+      method: 'get',
+      pattern: '/bytes/raws',
+      summary: 'Raw files with their content in base64, the oldest first',
+      access: 'bearer',
+      query: schemas.rawQuery,
+      answers: {
+        200: { description: 'Raw files', schema: schemas.rawContents, headers: PAGE_HEADERS },
+        500: { description: 'Its content is missing or damaged', schema: schemas.failure },
+      },
+      handle: async ({ c, query }) => {
+        const { rows, next } = await retrieve.meta.listRawFiles(filterOf(query), query)
+        const headers = headersOf(c, next)
+        const parts = contentsText(retrieve, rows, !hasBody(c))
+        if (rows.reduce((sum, { blob }) => sum + blob.size, 0) > WHOLE_BYTES) {
+          await checkContents(retrieve, rows)
+          return stream(c, encoded(parts), { 'content-type': 'application/json', ...headers })
+        }
+        let text = ''
+        for await (const part of parts) text += part
+        return json(c, text, 200, headers)
+      },
+    }),
+    route({
+      method: 'get',
+      pattern: '/bytes/mime_types',
+      summary: 'Number of raw files for each MIME type',
+      access: 'bearer',
+      query: schemas.mimeTypesQuery,
+      answers: {
+        200: { description: 'Counts', schema: z.record(z.string(), z.number().int()) },
+      },
+      handle: async ({ c, query }) => {
+        const counts = await retrieve.meta.countMimeTypes(filterOf({ ...query, raw_ids: [] }))
+        return json(c, objectText([...counts].map(([type, n]) => [type, String(n)])))
+      },
+    }),
+  ]
+}
+
+function headersOf(c: AppContext, next: RawFileKey | undefined): Record<string, string> {
+  return pageHeaders(c, next === undefined ? undefined : rawFileCursor.encode(next))
+}
+
+type RawQuery = Omit<z.output<typeof schemas.rawQuery>, 'limit' | 'after'>
+
+function filterOf(query: RawQuery): RawFileFilter {
+  return {
+    organizations: query.organization,
+    boefjeMetaId: query.boefje_meta_id,
+    normalized: query.normalized,
+    rawIds: query.raw_ids,
+    mimeTypes: query.mime_types,
+  }
+}
+
+/**
+ * Whether a GET carries a body. It is ignored, but recorded clients that send one expect the old
+ * form of /bytes/raws, with empty tags.
+ */
+function hasBody(c: AppContext): boolean {
+  return Number(c.req.header('content-length') ?? 0) > 0
+}
+
+async function* encoded(texts: AsyncIterable<string>): AsyncGenerator<Uint8Array> {
+  for await (const text of texts) yield Buffer.from(text)
+}
+
+/** The JSON text of raw files with their contents, in pieces. */
+async function* contentsText(
+  retrieve: RetrievePorts,
+  files: readonly StoredRawFile[],
+  withTags: boolean,
+): AsyncGenerator<string> {
+  const failed = files.length === 1 && JSON.stringify(files[0]?.rawFile.mimeTypes) === FAILED
+  yield `{"status":"${failed ? 'FAILED' : 'COMPLETED'}","files":[`
+  for (const [i, file] of files.entries()) {
+    const { id, mimeTypes } = file.rawFile
+    // Held back until the content can be read: a file is not begun that is known to be damaged.
+    let head = `${i > 0 ? ',' : ''}{"name":"${id}","content":"`
+    for await (const letters of encodeBase64(await openContent(retrieve, file))) {
+      yield head + letters
+      head = ''
+    }
+    yield `${head}","tags":${JSON.stringify(withTags ? mimeTypes : [])}}`
+  }
+  yield ']}'
+}
