@@ -4,6 +4,7 @@ import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Log } from '../domain/ports.js'
 import { type DispatchOptions, dispatch } from './dispatch.js'
 import { toHttpProblem } from './error-table.js'
+import { HttpProblem } from './problems.js'
 import type { App, AppContext, Route } from './route.js'
 
 export interface AppOptions extends DispatchOptions {
@@ -58,7 +59,10 @@ export function createApp({ routes, log, observe, ...options }: AppOptions): Hon
 function answerError(error: unknown, c: AppContext, log: Log): Response {
   const requestId = c.get('requestId')
   const problem = toHttpProblem(error)
-  if (!problem || problem.status >= 500) {
+  if (error instanceof HttpProblem) {
+    // Meant so: no stack is wanted.
+    if (error.status >= 500) log.warn({ requestId, ...error.body }, 'a request was refused')
+  } else if (!problem || problem.status >= 500) {
     const message = problem ? 'a request failed' : 'a request failed unexpectedly'
     log.error({ requestId, err: error }, message)
   }

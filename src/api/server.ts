@@ -65,7 +65,12 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
     void listener(request, response)
   })
   server.setTimeout(idleMs, (socket: Socket) => endSilent(socket, unanswered, idleMs))
-  server.on('clientError', (error, socket: Socket) => refuseUnreadable(error, socket, log))
+  server.on('clientError', (error, socket: Socket) => {
+    const response = pendingOf(socket, unanswered)
+    // What follows a whole request must not keep its answer from it.
+    if (response?.req.complete) endAfter(response, socket)
+    else refuseUnreadable(error, socket, log)
+  })
   server.on('checkExpectation', (_, response: ServerResponse) => {
     const { status, headers, body } = refusal(417, 'unknown expectation', log)
     response.writeHead(status, headers).end(body)
@@ -141,13 +146,22 @@ function refuseMisdirected(error: unknown, log: Log): Response {
  * answer is left for the client to take.
  */
 function endSilent(socket: Socket, unanswered: Iterable<ServerResponse>, idleMs: number): void {
-  for (const response of unanswered) {
-    if (response.socket === socket && socket.writableLength === 0) {
-      socket.setTimeout(idleMs)
-      return
-    }
-  }
-  socket.destroy()
+  if (pendingOf(socket, unanswered) && socket.writableLength === 0) socket.setTimeout(idleMs)
+  else socket.destroy()
+}
+
+function pendingOf(
+  socket: Socket,
+  unanswered: Iterable<ServerResponse>,
+): ServerResponse | undefined {
+  for (const response of unanswered) if (response.socket === socket) return response
+  return undefined
+}
+
+/** Closes a connection after an answer that is under way. */
+function endAfter(response: ServerResponse, socket: Socket): void {
+  if (!response.headersSent) response.setHeader('connection', 'close')
+  response.once('finish', () => socket.destroySoon())
 }
 
 /** What Node cannot parse gets a JSON answer like everything else. */

@@ -37,7 +37,8 @@ export class FreeSpace {
     this.#left = await this.free()
     this.#looked = performance.now()
     this.#taken = 0
-    this.#refuseBeyond(bytes)
+    if (this.#allows(bytes)) return
+    throw new BytesError('storage_full', `${FULL}: ${this.#reserve} bytes of it are kept free`)
   }
 
   /**
@@ -46,14 +47,13 @@ export class FreeSpace {
    */
   async take(bytes: number): Promise<void> {
     const stale = performance.now() - this.#looked > FRESH_MS || this.#taken > FRESH_BYTES
-    if (stale) await this.expect(bytes)
-    else this.#refuseBeyond(bytes)
+    // Something may have been removed since: nothing is refused without a look.
+    if (stale || !this.#allows(bytes)) await this.expect(bytes)
     this.#left -= bytes
     this.#taken += bytes
   }
 
-  #refuseBeyond(bytes: number): void {
-    if (this.#left - bytes >= this.#reserve) return
-    throw new BytesError('storage_full', `${FULL}: ${this.#reserve} bytes of it are kept free`)
+  #allows(bytes: number): boolean {
+    return this.#left - bytes >= this.#reserve
   }
 }
