@@ -8,6 +8,7 @@ import type { BlobLocation, ByteSource, FileMiddleware, RawRepository } from '..
 import { blobFolder } from './blob-path.js'
 import { hasCode, makeDirectories, syncDirectory, writeFully } from './durable.js'
 import { Folders } from './folders.js'
+import { FULL, storageErrors } from './storage-errors.js'
 
 export interface DiskRepositoryOptions {
   /** Everything is kept below this directory. */
@@ -24,8 +25,6 @@ export interface DiskRepositoryOptions {
 const ABANDONED_MS = 60 * 60 * 1000
 /** Pieces in which stored bytes are read; a file of one piece takes no stream. */
 const READ_SIZE = 256 * 1024
-
-const FULL = 'there is no space left in storage'
 
 /**
  * Keeps blobs as files below a data directory. Clears away the temporary files of dead processes.
@@ -241,21 +240,4 @@ async function removeAbandoned(folder: string): Promise<void> {
     )
     if (age > ABANDONED_MS) await rm(path, { force: true })
   }
-}
-
-/** Failed system calls as domain errors; their messages would tell clients paths of the server. */
-async function storageErrors<T>(action: () => Promise<T>): Promise<T> {
-  try {
-    return await action()
-  } catch (error) {
-    if (error instanceof BytesError || !isSystemError(error)) throw error
-    if (hasCode(error, 'ENOSPC', 'EDQUOT', 'EFBIG')) {
-      throw new BytesError('storage_full', FULL, { cause: error })
-    }
-    throw new BytesError('storage_unavailable', `storage failed (${error.code})`, { cause: error })
-  }
-}
-
-function isSystemError(error: unknown): error is Error & { code: string } {
-  return error instanceof Error && 'syscall' in error && 'code' in error
 }

@@ -46,10 +46,18 @@ export async function makeDirectories(path: string, mode: number): Promise<void>
   })
 }
 
-/** Writes every byte: one `write` may take fewer than it was given. */
-export async function writeFully(handle: FileHandle, chunk: Uint8Array): Promise<void> {
+/**
+ * Writes every byte: one `write` may take fewer than it was given.
+ * @param position in the file; by default where the last write ended
+ */
+export async function writeFully(
+  handle: FileHandle,
+  chunk: Uint8Array,
+  position?: number,
+): Promise<void> {
   for (let offset = 0; offset < chunk.length; ) {
-    const { bytesWritten } = await handle.write(chunk, offset, chunk.length - offset)
+    const at = position === undefined ? null : position + offset
+    const { bytesWritten } = await handle.write(chunk, offset, chunk.length - offset, at)
     offset += bytesWritten
   }
 }
