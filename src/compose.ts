@@ -9,13 +9,19 @@ import { jobRoutes } from './api/routes/jobs.js'
 import { rawRoutes } from './api/routes/raw.js'
 import { serviceRoutes } from './api/routes/service.js'
 import { tokenRoute } from './api/routes/token.js'
+import { uploadRoutes } from './api/routes/uploads.js'
 import { startServer } from './api/server.js'
 import { type Credentials, generatedCredentials } from './credentials.js'
+import { BytesError } from './domain/errors.js'
 import type { Log } from './domain/ports.js'
 import { startEmbeddedPostgres } from './embedded/postgres.js'
 import { createRabbitMQEventManager } from './events/rabbitmq.js'
 import { createCountsReader } from './flows/counts.js'
+import type { IngestPorts } from './flows/ingest.js'
+import { ingestFile } from './flows/ingest-file.js'
 import { type Relay, startRelay } from './flows/relay.js'
+import { createResumableUploads, type ResumableUploads } from './flows/resumable.js'
+import { startUploadSweep } from './flows/upload-sweep.js'
 import { createInMemoryHashRepository } from './hashing/in-memory.js'
 import { type Database, openDatabase, waitForDatabase } from './meta/client.js'
 import { applyMigrations } from './meta/migrator.js'
@@ -24,6 +30,7 @@ import { createMetaRepository } from './meta/repository.js'
 import { openDiskRepository } from './raw/disk-repository.js'
 import { makeDirectories } from './raw/durable.js'
 import { identity } from './raw/middleware/identity.js'
+import { openUploadStore } from './raw/upload-store.js'
 import type { Settings } from './settings.js'
 
 /** Version of the package. */
@@ -128,6 +135,22 @@ async function credentialsOf(
   }
 }
 
+async function composeUploads(settings: Settings, ports: IngestPorts): Promise<ResumableUploads> {
+  const store = await openUploadStore(settings)
+  return createResumableUploads(
+    {
+      store,
+      jobExists: async (id) => (await ports.meta.findBoefjeMeta(id)) !== undefined,
+      ensureRoom: async (bytes) => {
+        const { freeBytes } = await ports.raw.check()
+        if (freeBytes < bytes) throw new BytesError('storage_full', 'the file does not fit')
+      },
+      ingestFile: (boefjeMetaId, file) => ingestFile(ports, boefjeMetaId, file),
+    },
+    settings.uploadExpiryHours * 60 * 60 * 1000,
+  )
+}
+
 /**
  * Starts the service; resolves when it accepts requests.
  * @param signal ends a start that waits for its database
@@ -185,11 +208,15 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       wakeRelay: () => relay?.wake(),
     }
     const retrievePorts = { meta, raw, countBlobError: metrics.countBlobError }
+    const uploads = await composeUploads(settings, ingestPorts)
+    const sweep = startUploadSweep(uploads, log)
+    releases.push(() => sweep.stop())
     const api = [
       ...serviceRoutes({ version: VERSION, meta, raw, events, metrics }),
       tokenRoute(auth),
       ...jobRoutes(meta),
       ...rawRoutes(ingestPorts, retrievePorts),
+      ...uploadRoutes({ uploads, maxBytes: settings.maxBodyBytes, log }),
     ]
     const app = createApp({
       routes: [...api, ...docsRoutes(api, VERSION)],

@@ -22,8 +22,12 @@ export function dispatch(app: Hono<App>, routes: readonly Route[], options: Disp
   const budget = new BodyBudget(LARGE_BODIES * options.maxBodyBytes)
   for (const route of routes) {
     const pattern = route.pattern.replace(/\{(\w+)\}/g, ':$1')
-    app.on(route.method.toUpperCase(), pattern, async (c) => {
+    // Hono looks up HEAD as GET.
+    const method = route.method === 'head' ? 'GET' : route.method.toUpperCase()
+    app.on(method, pattern, async (c, next) => {
+      if (route.method === 'head' && c.req.method !== 'HEAD') return next()
       c.set('route', route.pattern)
+      for (const [name, value] of Object.entries(route.always ?? {})) c.header(name, value)
       await authenticate(route, c, options.auth)
       const share = budget.share()
       try {
@@ -49,7 +53,7 @@ function elsewhere(c: AppContext, methodsOf: (path: string) => string[]): Respon
   const url = new URL(c.req.url)
   const methods = methodsOf(url.pathname)
   if (methods.length > 0) {
-    const allow = [...methods, 'OPTIONS'].join(', ')
+    const allow = [...new Set([...methods, 'OPTIONS'])].join(', ')
     if (c.req.method === 'OPTIONS') return c.body(null, 204, { allow })
     throw detail(405, 'Method Not Allowed', { allow })
   }

@@ -8,6 +8,7 @@ import {
   jsonObject,
   many,
   organization,
+  plainText,
   rows,
   search,
   stringMap,
@@ -80,6 +81,8 @@ function notTooMany(tags: readonly string[], ctx: z.RefinementCtx): void {
   ctx.addIssue({ code: 'custom', message: `A file has at most ${MAX_MIME_TYPES} tags` })
 }
 
+const tags = z.array(column(LIMITS.mimeType)).superRefine(notTooMany).default([])
+
 /** Body of an upload. */
 export const rawUpload = z
   .object({
@@ -89,12 +92,19 @@ export const rawUpload = z
         z.object({
           name: text,
           content: text.meta({ contentEncoding: 'base64' }),
-          tags: z.array(column(LIMITS.mimeType)).superRefine(notTooMany).default([]),
+          tags,
         }),
       )
       .default([]),
   })
   .meta({ id: 'RawUpload', description: 'Files that a job produced' })
+
+/** What a resumable upload says of its file. */
+export const uploadMetadata = z.object({
+  boefje_meta_id: uuid,
+  filename: plainText.default('file'),
+  tags,
+})
 
 /** Answer of `GET /bytes/raws`. */
 export const rawContents = z
