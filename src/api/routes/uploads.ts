@@ -23,13 +23,14 @@ const common = { 404: absent, 410: expired, 412: old, 423: locked }
 export function uploadRoutes(options: Omit<TusOptions, 'path'>): Route[] {
   const answer = createTusHandler({ ...options, path: PATH })
 
-  const capabilities = (pattern: string, methods: string): Route =>
+  const capabilities = (pattern: string, methods: string, parameters?: typeof path): Route =>
     route({
       method: 'options',
       pattern,
       summary: 'What the tus protocol is spoken with',
       access: 'open',
       always,
+      ...(parameters && { path: parameters }),
       answers: { 204: { description: 'Version, extensions and limits, in headers' } },
       handle: ({ c }) =>
         c.body(null, 204, {
@@ -62,7 +63,7 @@ export function uploadRoutes(options: Omit<TusOptions, 'path'>): Route[] {
       },
       handle: ({ c }) => answer(c, 'POST'),
     }),
-    capabilities(ONE, 'HEAD, PATCH, DELETE, POST'),
+    capabilities(ONE, 'HEAD, PATCH, DELETE, POST', path),
     route({
       method: 'head',
       pattern: ONE,

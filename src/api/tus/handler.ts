@@ -103,7 +103,7 @@ export function createTusHandler({ uploads, maxBytes, path, log }: TusOptions): 
   }
 }
 
-/** The request for the package: its own reading of Node's would take the body into memory. */
+/** The request for the package, with nothing in it that the package should not judge. */
 function requestFor(incoming: IncomingMessage, method: string, path: string): Request {
   const headers = new Headers()
   for (const name of PASSED_ON) {
