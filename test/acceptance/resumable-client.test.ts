@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { type Client, login } from '../support/client.js'
 import { freePort } from '../support/ports.js'
 import { type TestService, type TestStore, testStore } from '../support/service.js'
+import { query } from './helpers.js'
 
 const MEBIBYTE = 1024 * 1024
 
@@ -130,4 +131,25 @@ it('ends with the refusal of a job that is not there', async () => {
   const content = randomBytes(100)
   const options = settings('01234567-89ab-cdef-0123-456789abcdef')
   await expect(upload(content, options)).rejects.toThrow('Boefje meta not found')
+})
+
+it('ends when its job is deleted before the last byte, also when it is resumed', async () => {
+  const job = await client.job()
+  const content = randomBytes(3 * MEBIBYTE)
+  let uploadUrl = ''
+  let patches = 0
+  const options: UploadOptions = {
+    ...settings(job),
+    onBeforeRequest: async (request) => {
+      if (request.getMethod() !== 'PATCH') return
+      uploadUrl = request.getURL()
+      if (++patches === 3) {
+        await query(store.databaseUri, 'DELETE FROM boefje_meta WHERE id = $1', [job])
+      }
+    },
+  }
+  await expect(upload(content, options)).rejects.toThrow('Boefje meta not found')
+  // Its upload is refused by HEAD, and a new one at its creation.
+  await expect(upload(content, { ...options, uploadUrl })).rejects.toThrow('Boefje meta not found')
+  expect(patches).toBe(3)
 })
