@@ -11,14 +11,19 @@ import { rawRoutes } from './api/routes/raw.js'
 import { rawListRoutes } from './api/routes/raw-lists.js'
 import { serviceRoutes } from './api/routes/service.js'
 import { tokenRoute } from './api/routes/token.js'
+import { uploadRoutes } from './api/routes/uploads.js'
 import { startServer } from './api/server.js'
-import { UploadGate } from './api/upload-gate.js'
+import { UploadGate, type UploadLimits } from './api/upload-limits.js'
 import { type Credentials, generatedCredentials } from './credentials.js'
 import type { Log } from './domain/ports.js'
 import { startEmbeddedPostgres } from './embedded/postgres.js'
 import { createRabbitMQEventManager } from './events/rabbitmq.js'
 import { createCountsReader } from './flows/counts.js'
+import type { IngestPorts } from './flows/ingest.js'
+import { ingestFile } from './flows/ingest-file.js'
 import { type Relay, startRelay } from './flows/relay.js'
+import { createResumableUploads, type ResumableUploads } from './flows/resumable.js'
+import { startUploadSweep } from './flows/upload-sweep.js'
 import { createInMemoryHashRepository } from './hashing/in-memory.js'
 import { type Database, openDatabase, waitForDatabase } from './meta/client.js'
 import { applyMigrations } from './meta/migrator.js'
@@ -27,6 +32,7 @@ import { createMetaRepository } from './meta/repository.js'
 import { openDiskRepository } from './raw/disk-repository.js'
 import { makeDirectories } from './raw/durable.js'
 import { identity } from './raw/middleware/identity.js'
+import { openUploadStore } from './raw/upload-store.js'
 import type { Settings } from './settings.js'
 
 /** Version of the package. */
@@ -131,6 +137,19 @@ async function credentialsOf(
   }
 }
 
+async function composeUploads(settings: Settings, ports: IngestPorts): Promise<ResumableUploads> {
+  const store = await openUploadStore({ ...settings, reserveBytes: settings.diskReserveBytes })
+  return createResumableUploads(
+    {
+      store,
+      jobExists: async (id) => (await ports.meta.findBoefjeMeta(id)) !== undefined,
+      ensureRoom: (bytes) => ports.raw.ensureRoom(bytes),
+      ingestFile: (boefjeMetaId, file) => ingestFile(ports, boefjeMetaId, file),
+    },
+    settings.uploadExpiryHours * 60 * 60 * 1000,
+  )
+}
+
 /**
  * Starts the service; resolves when it accepts requests.
  * @param signal ends a start that waits for its database
@@ -190,16 +209,21 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       wakeRelay: () => relay?.wake(),
     }
     const retrievePorts = { meta, raw, countBlobError: metrics.countBlobError }
+    const limits: UploadLimits = {
+      maxBytes: settings.maxBodyBytes,
+      maxFiles: settings.maxFilesPerUpload,
+      idleMs,
+      gate: new UploadGate(settings.maxConcurrentUploads),
+    }
+    const uploads = await composeUploads(settings, ingestPorts)
+    const sweep = startUploadSweep(uploads, log)
+    releases.push(() => sweep.stop())
     const api = [
       ...serviceRoutes({ version: VERSION, meta, raw, events, metrics }),
       tokenRoute(auth, idleMs),
       ...jobRoutes(meta),
-      ingestRoute(ingestPorts, {
-        maxBodyBytes: settings.maxBodyBytes,
-        maxFiles: settings.maxFilesPerUpload,
-        idleMs,
-        gate: new UploadGate(settings.maxConcurrentUploads),
-      }),
+      ingestRoute(ingestPorts, limits),
+      ...uploadRoutes({ uploads, limits, log }),
       ...rawRoutes(retrievePorts),
       ...rawListRoutes(retrievePorts),
     ]

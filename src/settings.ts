@@ -161,6 +161,12 @@ const VARIABLES = {
     '60',
     integer(1, 3600),
   ),
+  uploadExpiryHours: variable(
+    'BYTES_UPLOAD_EXPIRY_HOURS',
+    'hours after its creation at which a resumable upload ends',
+    '24',
+    integer(1, 8760),
+  ),
   metricsTtlSeconds: variable(
     'BYTES_METRICS_TTL_SECONDS',
     'how long counts for the metrics are used again, in seconds; 0 counts each time',

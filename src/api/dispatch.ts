@@ -24,8 +24,12 @@ const MAX_JSON_BYTES = 4 * 1024 * 1024
 export function dispatch(app: Hono<App>, routes: readonly Route[], options: DispatchOptions): void {
   for (const route of routes) {
     const pattern = route.pattern.replace(/\{(\w+)\}/g, ':$1')
-    app.on(route.method.toUpperCase(), pattern, async (c) => {
+    // Hono looks up HEAD as GET.
+    const method = route.method === 'head' ? 'GET' : route.method.toUpperCase()
+    app.on(method, pattern, async (c, next) => {
+      if (route.method === 'head' && c.req.method !== 'HEAD') return next()
       c.set('route', route.pattern)
+      for (const [name, value] of Object.entries(route.always ?? {})) c.header(name, value)
       await authenticate(route, c, options.auth)
       return route.handle(await parse(route, c, options.idleMs))
     })
@@ -46,7 +50,7 @@ function elsewhere(c: AppContext, methodsOf: (path: string) => string[]): Respon
   const url = new URL(c.req.url)
   const methods = methodsOf(url.pathname)
   if (methods.length > 0) {
-    const allow = [...methods, 'OPTIONS'].join(', ')
+    const allow = [...new Set([...methods, 'OPTIONS'])].join(', ')
     if (c.req.method === 'OPTIONS') return c.body(null, 204, { allow })
     throw detail(405, 'Method Not Allowed', { allow })
   }

@@ -66,12 +66,15 @@ export function organization(max: number) {
   })
 }
 
-/** Text to look for in the database. */
-export const search = z.string().superRefine((value, ctx) => {
+/** Text of any length. */
+export const plainText = z.string().superRefine((value, ctx) => {
   if (value.includes('\0')) {
     ctx.addIssue({ code: 'custom', message: NUL })
   }
 })
+
+/** Text to look for in the database. */
+export const search = plainText
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)

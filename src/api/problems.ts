@@ -2,7 +2,7 @@
 
 /** One thing that is wrong with a request. */
 export interface Problem {
-  /** Where: `body`, `query` or `path`, then keys and positions. */
+  /** Where: `body`, `query`, `path` or `header`, then keys and positions. */
   readonly loc: readonly (string | number)[]
   readonly msg: string
   /** `missing`, or the kind of value that was expected. */

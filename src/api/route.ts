@@ -40,7 +40,8 @@ export interface Input<P extends Shape, Q extends Shape, B extends z.ZodType> {
 
 /** One resource and method. Requests are validated by it, and OpenAPI is written from it. */
 export interface Route {
-  readonly method: 'get' | 'post'
+  /** `get` answers HEAD too; `head` answers nothing else. */
+  readonly method: 'get' | 'head' | 'post' | 'patch' | 'delete' | 'options'
   /** With parameters in braces, such as `/bytes/raw/{raw_id}`. */
   readonly pattern: string
   readonly summary: string
@@ -52,6 +53,8 @@ export interface Route {
   /** Schemas of bodies that the handler reads by itself, by media type, for the document. */
   readonly reads?: Readonly<Record<string, z.ZodType>> | undefined
   readonly answers: Readonly<Record<number, Answer>>
+  /** Headers of every answer, of refusals as well. */
+  readonly always?: Readonly<Record<string, string>> | undefined
   readonly handle: (input: Input<Shape, Shape, z.ZodType>) => Promise<Response> | Response
 }
 

@@ -10,6 +10,7 @@ import {
   jsonObject,
   many,
   organization,
+  plainText,
   rows,
   search,
   stringMap,
@@ -100,6 +101,13 @@ export const rawUpload = z
       .default([]),
   })
   .meta({ id: 'RawUpload', description: 'Files that a job produced' })
+
+/** What a resumable upload says of its file. */
+export const uploadMetadata = z.object({
+  boefje_meta_id: uuid,
+  filename: plainText.default('file'),
+  tags: tags.default([]),
+})
 
 /** Answer of `GET /bytes/raws`. */
 export const rawContents = z

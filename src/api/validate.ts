@@ -2,7 +2,7 @@ import type { z } from 'zod'
 import { describe, HttpProblem, malformed, type Problem } from './problems.js'
 
 /** Where in the request the value stands. */
-export type Place = 'body' | 'query' | 'path'
+export type Place = 'body' | 'query' | 'path' | 'header'
 
 /**
  * Parses a part of a request.

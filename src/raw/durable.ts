@@ -49,11 +49,20 @@ export async function makeDirectories(path: string, mode: number): Promise<void>
   })
 }
 
-/** Appends all bytes of the pieces: one system call may take fewer than it was given. */
-export async function writeFully(handle: FileHandle, pieces: readonly Uint8Array[]): Promise<void> {
+/**
+ * Writes all bytes of the pieces: one system call may take fewer than it was given.
+ * @param position in the file; by default where the last write ended
+ */
+export async function writeFully(
+  handle: FileHandle,
+  pieces: readonly Uint8Array[],
+  position?: number,
+): Promise<void> {
   let left = pieces.filter((piece) => piece.length > 0)
+  let at = position
   while (left.length > 0) {
-    let { bytesWritten } = await handle.writev(left.slice(0, IOV_MAX))
+    let { bytesWritten } = await handle.writev(left.slice(0, IOV_MAX), at)
+    if (at !== undefined) at += bytesWritten
     const written = left.findIndex((piece) => {
       if (piece.length > bytesWritten) return true
       bytesWritten -= piece.length

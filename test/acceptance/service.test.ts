@@ -650,6 +650,7 @@ describe('documentation', () => {
       ([path, methods]) => Object.keys(methods).map((method) => `${method} ${path}`),
     )
     expect(routes.sort()).toEqual([
+      'delete /bytes/uploads/{upload_id}',
       'get /',
       'get /bytes/boefje_meta',
       'get /bytes/boefje_meta/{boefje_meta_id}',
@@ -663,9 +664,15 @@ describe('documentation', () => {
       'get /health',
       'get /health/live',
       'get /metrics',
+      'head /bytes/uploads/{upload_id}',
+      'options /bytes/uploads',
+      'options /bytes/uploads/{upload_id}',
+      'patch /bytes/uploads/{upload_id}',
       'post /bytes/boefje_meta',
       'post /bytes/normalizer_meta',
       'post /bytes/raw',
+      'post /bytes/uploads',
+      'post /bytes/uploads/{upload_id}',
       'post /token',
     ])
 

@@ -403,8 +403,8 @@ describe.each([
     expect(modes.filter((each) => !each.directory).map((each) => each.mode)).toEqual([
       filePermission,
     ])
-    // The data directory, blobs, v1, the organization, two digits, tmp.
-    expect(modes.filter((each) => each.directory).length).toBe(6)
+    // The data directory, blobs, v1, the organization, two digits, tmp, uploads.
+    expect(modes.filter((each) => each.directory).length).toBe(7)
     expect(modes.filter((each) => each.directory && each.mode !== folderPermission)).toEqual([])
     expect(await other.stop()).toBe(0)
     await rm(own, { recursive: true })

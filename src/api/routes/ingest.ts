@@ -11,17 +11,7 @@ import { jsonUpload } from '../upload/json.js'
 import { isMultipart, multipartUpload } from '../upload/multipart.js'
 import { octetsUpload } from '../upload/octets.js'
 import type { BodyUpload } from '../upload/received.js'
-import type { UploadGate } from '../upload-gate.js'
-
-export interface UploadLimits {
-  /** Longest body in bytes. */
-  readonly maxBodyBytes: number
-  /** Most files in one upload. */
-  readonly maxFiles: number
-  /** Longest wait for the client's next bytes in milliseconds. */
-  readonly idleMs: number
-  readonly gate: UploadGate
-}
+import type { UploadLimits } from '../upload-limits.js'
 
 type UploadQuery = z.output<typeof schemas.uploadQuery>
 
@@ -63,18 +53,18 @@ async function readUpload(
   c: AppContext,
   query: UploadQuery,
   { raw }: IngestPorts,
-  { maxBodyBytes, maxFiles, idleMs }: UploadLimits,
+  { maxBytes, maxFiles, idleMs }: UploadLimits,
 ): Promise<BodyUpload> {
   const { incoming } = c.env
   const expected = expectedDigests(incoming.headers)
   const streamed = streamBody(incoming, {
-    bytes: maxBodyBytes,
+    bytes: maxBytes,
     setBy: 'BYTES_MAX_BODY_BYTES',
     idleMs,
   })
   const body = expected.length > 0 ? checkedBody(streamed, expected) : streamed
   const length = declaredLength(incoming)
-  if (length <= maxBodyBytes && length > ROOM_BYTES) await raw.ensureRoom(length)
+  if (length <= maxBytes && length > ROOM_BYTES) await raw.ensureRoom(length)
 
   const contentType = c.req.header('content-type')
   if (contentType === undefined || isJson(contentType))

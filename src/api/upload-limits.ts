@@ -1,5 +1,16 @@
 import { detail } from './problems.js'
 
+/** What bounds the uploads of all kinds. */
+export interface UploadLimits {
+  /** Longest body or resumable file in bytes. */
+  readonly maxBytes: number
+  /** Most files in one upload. */
+  readonly maxFiles: number
+  /** Longest wait for the client's next bytes in milliseconds. */
+  readonly idleMs: number
+  readonly gate: UploadGate
+}
+
 /** Seconds after which a client may try again. */
 const RETRY_AFTER = '5'
 

@@ -1,0 +1,125 @@
+import { z } from 'zod'
+import { uuid } from '../fields.js'
+import { detail } from '../problems.js'
+import { type AppContext, type Route, route } from '../route.js'
+import { failure } from '../schemas.js'
+import { CHECKSUM_ALGORITHMS } from '../tus/checksum.js'
+import { createTusHandler, type TusOptions } from '../tus/handler.js'
+import { TUS_VERSION } from '../tus/preflight.js'
+
+const PATH = '/bytes/uploads'
+const ONE = `${PATH}/{upload_id}`
+const EXTENSIONS = 'creation,creation-with-upload,checksum,expiration,termination'
+
+const path = z.object({ upload_id: uuid })
+const always = { 'tus-resumable': TUS_VERSION }
+const absent = { description: 'There is no such upload, or its job has gone', schema: failure }
+const expired = { description: 'The upload has expired', schema: failure }
+const locked = { description: 'Another request uses the upload: try again', schema: failure }
+const old = { description: `No header Tus-Resumable: ${TUS_VERSION}`, schema: failure }
+const common = { 404: absent, 410: expired, 412: old, 423: locked }
+
+/** Resumable uploads by the tus protocol 1.0 (https://tus.io/protocols/resumable-upload). */
+export function uploadRoutes(options: Omit<TusOptions, 'path'>): Route[] {
+  const answer = createTusHandler({ ...options, path: PATH })
+
+  const capabilities = (pattern: string, methods: string, parameters?: typeof path): Route =>
+    route({
+      method: 'options',
+      pattern,
+      summary: 'What the tus protocol is spoken with',
+      access: 'open',
+      always,
+      ...(parameters && { path: parameters }),
+      answers: { 204: { description: 'Version, extensions and limits, in headers' } },
+      handle: ({ c }) =>
+        c.body(null, 204, {
+          allow: `${methods}, OPTIONS`,
+          'tus-version': TUS_VERSION,
+          'tus-extension': EXTENSIONS,
+          'tus-max-size': String(options.limits.maxBytes),
+          'tus-checksum-algorithm': CHECKSUM_ALGORITHMS,
+        }),
+    })
+
+  return [
+    capabilities(PATH, 'POST'),
+    route({
+      method: 'post',
+      pattern: PATH,
+      summary: 'Create a resumable upload (tus 1.0), with its first bytes or without',
+      access: 'bearer',
+      always,
+      answers: {
+        201: { description: 'Created; the header Location has its address' },
+        400: { description: 'A header is wrong', schema: failure },
+        404: { description: 'There is no such job', schema: failure },
+        412: old,
+        413: { description: 'The file is too long', schema: failure },
+        415: { description: 'The bytes have another content type', schema: failure },
+        422: { description: 'Upload-Metadata is wrong', schema: failure },
+        460: { description: 'The checksum is wrong', schema: failure },
+        507: { description: 'There is no room for the file', schema: failure },
+      },
+      handle: ({ c }) => answer(c, 'POST'),
+    }),
+    capabilities(ONE, 'HEAD, PATCH, DELETE, POST', path),
+    route({
+      method: 'head',
+      pattern: ONE,
+      summary: 'How far an upload is; when it is complete, Bytes-Raw-Id is its raw file',
+      access: 'bearer',
+      always,
+      path,
+      answers: { 200: { description: 'Upload-Offset and Upload-Length' }, ...common },
+      handle: (input) => answer(input.c, 'HEAD', input.path.upload_id),
+    }),
+    route({
+      method: 'patch',
+      pattern: ONE,
+      summary: 'Add bytes to an upload; the last ones store the file',
+      access: 'bearer',
+      always,
+      path,
+      answers: {
+        204: { description: 'Added; Bytes-Raw-Id is the raw file when it is complete' },
+        400: { description: 'A header is wrong', schema: failure },
+        409: { description: 'The upload ends elsewhere', schema: failure },
+        413: { description: 'The bytes go beyond the end of the file', schema: failure },
+        415: { description: 'The bytes have another content type', schema: failure },
+        460: { description: 'The checksum is wrong', schema: failure },
+        ...common,
+      },
+      handle: (input) => answer(input.c, 'PATCH', input.path.upload_id),
+    }),
+    route({
+      method: 'delete',
+      pattern: ONE,
+      summary: 'End an upload; a raw file that it has become stays',
+      access: 'bearer',
+      always,
+      path,
+      answers: { 204: { description: 'Ended' }, ...common },
+      handle: (input) => answer(input.c, 'DELETE', input.path.upload_id),
+    }),
+    route({
+      method: 'post',
+      pattern: ONE,
+      summary: 'HEAD, PATCH or DELETE by X-HTTP-Method-Override, for clients that cannot send them',
+      access: 'bearer',
+      always,
+      path,
+      answers: { 204: { description: 'As the method' }, ...common },
+      handle: (input) => answer(input.c, overridden(input.c), input.path.upload_id),
+    }),
+  ]
+}
+
+/** @throws HttpProblem 405 */
+function overridden(c: AppContext): 'HEAD' | 'PATCH' | 'DELETE' {
+  const method = c.req.header('x-http-method-override')
+  if (method === 'HEAD' || method === 'PATCH' || method === 'DELETE') return method
+  throw detail(405, 'Use HEAD, PATCH or DELETE here, or name one in X-HTTP-Method-Override', {
+    allow: 'HEAD, PATCH, DELETE, POST, OPTIONS',
+  })
+}

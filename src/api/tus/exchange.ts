@@ -1,0 +1,28 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import type { Uuid } from '../../domain/models.js'
+import type { ResumableUpload } from '../../domain/resumable-upload.js'
+import type { Checksum } from './checksum.js'
+import type { Description } from './metadata.js'
+
+/** One request: what the package does not hand on to its store, and what the store does not hand back. */
+export interface Exchange {
+  /** Of a creation. */
+  readonly description?: (Description & { readonly metadata: string }) | undefined
+  readonly checksum?: Checksum | undefined
+  /** The upload as it was found. */
+  found?: ResumableUpload
+  created?: Uuid
+  /** What the package was about to answer with a text of its own. */
+  failure?: unknown
+}
+
+const exchanges = new AsyncLocalStorage<Exchange>()
+
+export const runExchange = <T>(exchange: Exchange, action: () => Promise<T>): Promise<T> =>
+  exchanges.run(exchange, action)
+
+export function currentExchange(): Exchange {
+  const exchange = exchanges.getStore()
+  if (!exchange) throw new Error('the upload store was called outside of a request')
+  return exchange
+}

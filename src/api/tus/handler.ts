@@ -1,0 +1,140 @@
+import { randomUUID } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import { ERRORS, Server } from '@tus/server'
+import { z } from 'zod'
+import type { Uuid } from '../../domain/models.js'
+import type { Log } from '../../domain/ports.js'
+import type { ResumableUploads } from '../../flows/resumable.js'
+import { streamBody } from '../body-stream.js'
+import { toHttpProblem } from '../error-table.js'
+import { detail } from '../problems.js'
+import type { AppContext } from '../route.js'
+import type { UploadLimits } from '../upload-limits.js'
+import { UploadDataStore } from './data-store.js'
+import { currentExchange, type Exchange, runExchange } from './exchange.js'
+import { createLocker } from './locker.js'
+import { CHUNK_TYPE, hasBody, preflight } from './preflight.js'
+
+export interface TusOptions {
+  readonly uploads: ResumableUploads
+  readonly limits: Omit<UploadLimits, 'maxFiles'>
+  /** Where uploads are created; each is below it. */
+  readonly path: string
+  readonly log: Log
+}
+
+/** Answers POST, HEAD, PATCH and DELETE of the tus protocol 1.0. @param id of the upload; none for POST */
+export type TusHandler = (
+  c: AppContext,
+  method: 'POST' | 'HEAD' | 'PATCH' | 'DELETE',
+  id?: Uuid,
+) => Promise<Response>
+
+/** How long a request may go on that was asked to leave its upload to another, in milliseconds. */
+const DRAIN_MS = 1000
+/** What the package reads of a request. All else is ours to judge. */
+const PASSED_ON = ['tus-resumable', 'upload-length', 'upload-offset', 'content-length']
+const GONE = 'There is no such upload: it was ended or has expired. Create a new one'
+
+/** What the package refuses, in our words. */
+const REFUSALS: Readonly<Record<number, string>> = {
+  404: GONE,
+  409: 'The upload does not end at this Upload-Offset: ask with HEAD',
+  410: 'The upload has expired: create a new one',
+  413: 'The chunk goes beyond the end of the file',
+}
+const refusal = z.object({ status_code: z.number(), body: z.string() })
+const ANSWERS = { POST: 201, HEAD: 200, PATCH: 204, DELETE: 204 } as const
+
+/** Joins the package's handlers to the store, the error table and the request. */
+export function createTusHandler({ uploads, limits, path, log }: TusOptions): TusHandler {
+  const finish = async (id: Uuid): Promise<Record<string, string>> => {
+    const rawId = await uploads.finish(id)
+    if (rawId === undefined) throw detail(404, GONE)
+    return { 'Bytes-Raw-Id': rawId }
+  }
+  const server = new Server({
+    path,
+    datastore: new UploadDataStore(uploads),
+    locker: createLocker(uploads.locks),
+    lockDrainTimeout: DRAIN_MS,
+    // Scheme and host are the proxy's business.
+    relativeLocation: true,
+    namingFunction: () => randomUUID(),
+    onUploadFinish: async (_, { id }) => ({ headers: await finish(id) }),
+    onResponseError: (_, error) => {
+      currentExchange().failure = error
+      // Else the package would make an answer from the error's own fields.
+      return { status_code: 500, body: '' }
+    },
+  })
+
+  /** Of a HEAD: what may be tried again is 423, as clients begin anew after any other failure. */
+  const finishLater = (id: Uuid) =>
+    finish(id).catch((error: unknown) => {
+      if ((toHttpProblem(error)?.status ?? 500) < 500) throw error
+      log.error({ err: error, upload: id }, 'a complete upload could not be stored')
+      throw detail(423, 'The file cannot be stored now: try again', { 'retry-after': '5' })
+    })
+
+  const discard = (id: Uuid): Promise<unknown> =>
+    uploads.remove(id).catch((error: unknown) => {
+      log.warn({ err: error, upload: id }, 'an upload waits for its expiry to be removed')
+    })
+
+  const answer: TusHandler = async (c, method, id) => {
+    const { incoming } = c.env
+    const exchange: Exchange = preflight(method, incoming.headers, limits.maxBytes)
+    const request = requestFor(incoming, method, id ? `${path}/${id}` : path, limits)
+    const response = await runExchange(exchange, () => server.handleWeb(request))
+    if (!response.ok) {
+      // Its client never learns where it is.
+      if (exchange.created) await discard(exchange.created)
+      const { status } = response
+      throw toError(exchange.failure ?? { status_code: status, body: await response.text() })
+    }
+    const headers = answerHeaders(response)
+    if (method === 'HEAD' && id && exchange.found) {
+      const { offset, size, metadata, createdAt } = exchange.found
+      if (metadata !== '') headers['upload-metadata'] = metadata
+      const expires = new Date(createdAt + uploads.lifetimeMs).toUTCString()
+      Object.assign(headers, offset < size ? { 'upload-expires': expires } : await finishLater(id))
+    }
+    return c.body(null, ANSWERS[method], headers)
+  }
+  return (c, method, id) =>
+    hasBody(c.env.incoming.headers)
+      ? limits.gate.pass(() => answer(c, method, id))
+      : answer(c, method, id)
+}
+
+/** The request for the package, with nothing in it that the package should not judge. */
+function requestFor(
+  incoming: IncomingMessage,
+  method: string,
+  path: string,
+  { maxBytes, idleMs }: TusOptions['limits'],
+): Request {
+  const headers = new Headers()
+  for (const name of PASSED_ON) {
+    const value = incoming.headers[name]
+    if (value !== undefined) headers.set(name, String(value))
+  }
+  const limits = { bytes: maxBytes, setBy: 'BYTES_MAX_BODY_BYTES', idleMs }
+  const body = hasBody(incoming.headers) ? ReadableStream.from(streamBody(incoming, limits)) : null
+  if (method === 'PATCH' || body) headers.set('content-type', CHUNK_TYPE)
+  return new Request(`http://localhost${path}`, { method, headers, body, duplex: 'half' })
+}
+
+/** Without those of CORS, which are for the proxy to set. */
+function answerHeaders({ headers }: Response): Record<string, string> {
+  return Object.fromEntries([...headers].filter(([name]) => !name.startsWith('access-control-')))
+}
+
+/** @param failure what was thrown in the package: its own refusals are no errors */
+function toError(failure: unknown): unknown {
+  if (failure === ERRORS.ABORTED) return detail(400, 'The connection ended before the body did')
+  const { data } = refusal.safeParse(failure)
+  if (!data) return failure
+  return detail(data.status_code, REFUSALS[data.status_code] ?? data.body.trim())
+}

@@ -1,0 +1,79 @@
+/** Checks of a request's headers, before anything is done for it: the package tells less, or other statuses. */
+import type { IncomingHttpHeaders } from 'node:http'
+import { detail } from '../problems.js'
+import { type Checksum, parseChecksum } from './checksum.js'
+import type { Exchange } from './exchange.js'
+import { parseMetadata } from './metadata.js'
+
+/** The one version of the protocol. */
+export const TUS_VERSION = '1.0.0'
+/** Media type of a chunk. */
+export const CHUNK_TYPE = 'application/offset+octet-stream'
+
+/** Whether a request has a body, as its headers tell. */
+export function hasBody(headers: IncomingHttpHeaders): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+}
+
+/**
+ * @param maxBytes longest file
+ * @returns what the store has to know of the request
+ * @throws HttpProblem 400, 412, 413, 415, 422
+ */
+export function preflight(
+  method: string,
+  headers: IncomingHttpHeaders,
+  maxBytes: number,
+): Pick<Exchange, 'description' | 'checksum'> {
+  if (headers['tus-resumable'] !== TUS_VERSION) {
+    throw detail(412, `Send the header Tus-Resumable: ${TUS_VERSION}`, {
+      'tus-version': TUS_VERSION,
+    })
+  }
+  if (method !== 'POST' && method !== 'PATCH') return {}
+  const encoding = headers['content-encoding'] ?? 'identity'
+  if (encoding.toLowerCase() !== 'identity') {
+    throw detail(415, `Content-Encoding ${encoding} is not supported: send the bytes as they are`, {
+      'accept-encoding': 'identity',
+    })
+  }
+  if (method === 'PATCH') {
+    requireChunkType(headers)
+    wholeNumber('Upload-Offset', headers)
+    return { checksum: checksumOf(headers) }
+  }
+  if (hasBody(headers)) requireChunkType(headers)
+  return { checksum: checksumOf(headers), description: describe(headers, maxBytes) }
+}
+
+function describe(headers: IncomingHttpHeaders, maxBytes: number): Exchange['description'] {
+  for (const name of ['Upload-Concat', 'Upload-Defer-Length']) {
+    if (headers[name.toLowerCase()] === undefined) continue
+    throw detail(400, `${name} is not supported: upload one file, and give its Upload-Length`)
+  }
+  if (wholeNumber('Upload-Length', headers) > maxBytes) {
+    throw detail(
+      413,
+      `The file is longer than the ${maxBytes} bytes that BYTES_MAX_BODY_BYTES allows`,
+    )
+  }
+  const metadata = String(headers['upload-metadata'] ?? '')
+  return { ...parseMetadata(metadata), metadata }
+}
+
+function checksumOf(headers: IncomingHttpHeaders): Checksum | undefined {
+  const header = headers['upload-checksum']
+  return header === undefined ? undefined : parseChecksum(String(header))
+}
+
+function requireChunkType(headers: IncomingHttpHeaders): void {
+  if (headers['content-type']?.trim().toLowerCase() === CHUNK_TYPE) return
+  throw detail(415, `Send bytes with the header Content-Type: ${CHUNK_TYPE}`)
+}
+
+function wholeNumber(name: string, headers: IncomingHttpHeaders): number {
+  const text = String(headers[name.toLowerCase()] ?? '')
+  // 15 digits are exact in a number.
+  if (!/^(0|[1-9]\d{0,14})$/.test(text)) throw detail(400, `Give ${name} as a number of bytes`)
+  return Number(text)
+}

@@ -1,0 +1,112 @@
+import { BytesError } from '../domain/errors.js'
+import type { Uuid } from '../domain/models.js'
+import type { ByteSource } from '../domain/ports.js'
+import type { NewUpload, ResumableUpload, UploadStore } from '../domain/resumable-upload.js'
+import { Exclusive } from './exclusive.js'
+
+/** A file that is stored for a job. */
+export interface IncomingFile {
+  readonly name: string
+  readonly tags: readonly string[]
+  readonly content: ByteSource
+}
+
+export interface ResumablePorts {
+  readonly store: UploadStore
+  readonly jobExists: (id: Uuid) => Promise<boolean>
+  /** @throws BytesError `storage_full` when so many bytes will not fit */
+  readonly ensureRoom: (bytes: number) => Promise<void>
+  /** Stores a file of a job durably, once for each set of MIME types. @returns the raw file's id */
+  readonly ingestFile: (boefjeMetaId: Uuid, file: IncomingFile) => Promise<Uuid>
+}
+
+/** Uploads that come in parts, over several connections and restarts. */
+export interface ResumableUploads {
+  /** Who reads or writes an upload. */
+  readonly locks: Exclusive
+  /** Milliseconds from its creation to its end. */
+  readonly lifetimeMs: number
+  /** @throws BytesError `boefje_meta_not_found`, `storage_full`, `storage_unavailable` */
+  create(upload: NewUpload): Promise<void>
+  find(id: Uuid): Promise<ResumableUpload | undefined>
+  /** See `UploadStore.append`. */
+  append(id: Uuid, offset: number, chunk: ByteSource, confirm?: () => void): Promise<number>
+  /**
+   * Stores the file of an upload that has all its bytes; may be repeated, also at the same time.
+   * When it fails the upload stays.
+   * @returns the raw file's id; undefined when there is no such upload
+   * @throws BytesError what `ingestFile` throws, such as `boefje_meta_not_found`
+   */
+  finish(id: Uuid): Promise<Uuid | undefined>
+  /** @returns false when there is no such upload */
+  remove(id: Uuid): Promise<boolean>
+  /** Removes what has expired. @returns how many uploads */
+  sweep(): Promise<number>
+}
+
+/** An upload that has changed so lately is left alone: another instance may be writing to it. */
+const IN_USE_MS = 10 * 60 * 1000
+
+/** @param lifetimeMs milliseconds from the creation of an upload until it expires */
+export function createResumableUploads(
+  { store, jobExists, ensureRoom, ingestFile }: ResumablePorts,
+  lifetimeMs: number,
+): ResumableUploads {
+  const locks = new Exclusive()
+  const finishing = new Map<Uuid, Promise<Uuid | undefined>>()
+
+  const ingestOnce = async (id: Uuid): Promise<Uuid | undefined> => {
+    const upload = await store.find(id)
+    if (!upload || upload.rawId !== null) return upload?.rawId ?? undefined
+    const { boefjeMetaId, name, tags } = upload
+    const rawId = await ingestFile(boefjeMetaId, { name, tags, content: store.read(upload) })
+    // A crash before this is done repeats the ingest, which then finds the same raw file.
+    await store.finish(upload, rawId)
+    return rawId
+  }
+
+  const expired = async (id: Uuid, changedAt: number): Promise<boolean> => {
+    const now = Date.now()
+    if (changedAt > now - IN_USE_MS) return false
+    return ((await store.find(id))?.createdAt ?? changedAt) <= now - lifetimeMs
+  }
+
+  return {
+    locks,
+    lifetimeMs,
+    create: async (upload) => {
+      if (!(await jobExists(upload.boefjeMetaId))) {
+        throw new BytesError('boefje_meta_not_found', 'Boefje meta not found')
+      }
+      // Once as an upload, and once more while it becomes a blob.
+      await ensureRoom(2 * upload.size)
+      await store.create(upload)
+    },
+    find: (id) => store.find(id),
+    append: (id, offset, chunk, confirm) => store.append(id, offset, chunk, confirm),
+    finish: (id) => {
+      const running = finishing.get(id)
+      if (running) return running
+      const started = ingestOnce(id).finally(() => finishing.delete(id))
+      finishing.set(id, started)
+      return started
+    },
+    remove: async (id) => {
+      await finishing.get(id)?.catch(() => undefined)
+      return store.remove(id)
+    },
+    sweep: async () => {
+      let removed = 0
+      for (const { id, changedAt } of await store.list()) {
+        const release = finishing.has(id) ? undefined : locks.tryAcquire(id)
+        if (!release) continue
+        try {
+          if ((await expired(id, changedAt)) && (await store.remove(id))) removed++
+        } finally {
+          release()
+        }
+      }
+      return removed
+    },
+  }
+}

@@ -1,0 +1,224 @@
+import {
+  type FileHandle,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  unlink,
+} from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { BytesError } from '../domain/errors.js'
+import type { Uuid } from '../domain/models.js'
+import type { UploadStore } from '../domain/resumable-upload.js'
+import { hasCode, writeFully } from './durable.js'
+import { Folders } from './folders.js'
+import { FreeSpace } from './free-space.js'
+import { storageErrors } from './storage-errors.js'
+
+export interface UploadStoreOptions {
+  /** Uploads are kept in the folder `uploads` of this directory, which exists. */
+  readonly dataDir: string
+  readonly folderPermission: number
+  readonly filePermission: number
+  /** Bytes of the file system that stay free. */
+  readonly reserveBytes: number
+}
+
+/** Pieces in which a complete upload is read. */
+const READ_SIZE = 256 * 1024
+
+const FILE_NAME = /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(?:data|json|json\.new)$/
+
+/** What is kept of an upload beside its bytes, as JSON. */
+const recordSchema = z.object({
+  size: z.number(),
+  boefjeMetaId: z.string(),
+  name: z.string(),
+  tags: z.array(z.string()),
+  metadata: z.string(),
+  createdAt: z.number(),
+  rawId: z.string().nullable(),
+  /** Where a chunk begins that is not confirmed yet: what is behind it does not count. */
+  uncheckedFrom: z.number().nullable(),
+})
+type UploadRecord = z.output<typeof recordSchema>
+
+/** A chunk that is being written. */
+interface Chunk {
+  readonly handle: FileHandle
+  readonly record: UploadRecord
+}
+
+/**
+ * Keeps uploads as two files each: `<id>.data` with the bytes and `<id>.json` with the rest. The
+ * offset is the size of the first, so that it is right however the process ends. Nothing is
+ * fsynced: an upload that a power failure shortens goes on from where it then ends.
+ */
+export async function openUploadStore(options: UploadStoreOptions): Promise<UploadStore> {
+  const directory = join(options.dataDir, 'uploads')
+  const folders = new Folders(options.dataDir, options.folderPermission)
+  const space = new FreeSpace(options.dataDir, options.reserveBytes)
+  await storageErrors(() => folders.ensure(directory))
+
+  const dataOf = (id: Uuid): string => join(directory, `${id}.data`)
+  const recordOf = (id: Uuid): string => join(directory, `${id}.json`)
+
+  const writeFile = (path: string, flag: 'w' | 'wx', content: Uint8Array): Promise<void> =>
+    folders.within(directory, async () => {
+      const handle = await open(path, flag, options.filePermission)
+      try {
+        // open's own mode is subject to the umask.
+        await handle.chmod(options.filePermission)
+        await writeFully(handle, [content])
+      } finally {
+        await handle.close()
+      }
+    })
+
+  const putRecord = async (id: Uuid, record: UploadRecord): Promise<void> => {
+    const path = `${recordOf(id)}.new`
+    await writeFile(path, 'w', Buffer.from(JSON.stringify(record)))
+    await rename(path, recordOf(id))
+  }
+
+  /** Undefined too for one that a power failure has left damaged. */
+  const readRecord = async (id: Uuid): Promise<UploadRecord | undefined> => {
+    const text = await readFile(recordOf(id), 'utf8').catch(absent)
+    return text === undefined ? undefined : recordSchema.safeParse(parsed(text)).data
+  }
+
+  /** Opens the bytes for a chunk, and drops what an unconfirmed one has left behind. */
+  const beginChunk = async (id: Uuid, offset: number, checked: boolean): Promise<Chunk> => {
+    const record = await readRecord(id)
+    if (!record) throw new Error('an upload is written to that has no record')
+    const handle = await open(dataOf(id), 'r+')
+    try {
+      if (record.uncheckedFrom !== null) await handle.truncate(offset)
+      const uncheckedFrom = checked ? offset : null
+      if (record.uncheckedFrom !== uncheckedFrom) await putRecord(id, { ...record, uncheckedFrom })
+      return { handle, record }
+    } catch (error) {
+      await handle.close()
+      throw error
+    }
+  }
+
+  const unmark = (id: Uuid, { record }: Chunk): Promise<void> =>
+    storageErrors(() => putRecord(id, { ...record, uncheckedFrom: null }))
+
+  const discard = async (id: Uuid, chunk: Chunk, offset: number): Promise<void> => {
+    await chunk.handle.truncate(offset)
+    await unmark(id, chunk)
+  }
+
+  return {
+    create: ({ id, ...upload }) =>
+      storageErrors(async () => {
+        await writeFile(dataOf(id), 'wx', Buffer.alloc(0))
+        const tags = [...upload.tags]
+        const createdAt = Date.now()
+        await putRecord(id, { ...upload, tags, createdAt, rawId: null, uncheckedFrom: null })
+      }),
+
+    find: (id) =>
+      storageErrors(async () => {
+        const record = await readRecord(id)
+        if (!record) return undefined
+        const { uncheckedFrom, ...upload } = record
+        if (upload.rawId !== null) return { id, ...upload, offset: upload.size }
+        const received = await stat(dataOf(id)).catch(absent)
+        if (!received) return undefined
+        return { id, ...upload, offset: Math.min(received.size, uncheckedFrom ?? Infinity) }
+      }),
+
+    append: async (id, offset, chunk, confirm) => {
+      const checked = confirm !== undefined
+      let file: Chunk | undefined
+      let end = offset
+      try {
+        for await (const piece of chunk) {
+          file ??= await storageErrors(() => beginChunk(id, offset, checked))
+          const { handle } = file
+          const at = end
+          await space.take(piece.length)
+          await storageErrors(() => writeFully(handle, [piece], at))
+          end += piece.length
+        }
+        confirm?.()
+        if (file && checked) await unmark(id, file)
+        return end
+      } catch (error) {
+        // When this fails as well, the mark in the record stays, and the bytes do not count either.
+        if (file && checked) await discard(id, file, offset).catch(() => undefined)
+        throw error
+      } finally {
+        await file?.handle.close()
+      }
+    },
+
+    read: ({ id, size }) => pieces(dataOf(id), size),
+
+    finish: ({ id }, rawId) =>
+      storageErrors(async () => {
+        const record = await readRecord(id)
+        if (!record) return
+        await putRecord(id, { ...record, rawId })
+        await rm(dataOf(id), { force: true })
+      }),
+
+    remove: (id) =>
+      storageErrors(async () => {
+        // The record first: without it there is no upload, and what remains is found by `list`.
+        const found = await unlink(recordOf(id)).then(() => true, absent)
+        await rm(`${recordOf(id)}.new`, { force: true })
+        await rm(dataOf(id), { force: true })
+        return found === true
+      }),
+
+    list: () =>
+      storageErrors(async () => {
+        const changes = new Map<Uuid, number>()
+        for (const name of (await readdir(directory).catch(absent)) ?? []) {
+          const id = FILE_NAME.exec(name)?.[1]
+          const found = id && (await stat(join(directory, name)).catch(absent))
+          if (id && found) changes.set(id, Math.max(changes.get(id) ?? 0, found.mtimeMs))
+        }
+        return [...changes].map(([id, changedAt]) => ({ id, changedAt }))
+      }),
+  }
+}
+
+/** For `catch`: undefined when there is no such file. */
+function absent(error: unknown): undefined {
+  if (!hasCode(error, 'ENOENT')) throw error
+}
+
+function parsed(json: string): unknown {
+  try {
+    return JSON.parse(json)
+  } catch {
+    return undefined
+  }
+}
+
+/** Opens the file when the first piece is asked for, and closes it however its consumer ends. */
+async function* pieces(path: string, size: number): AsyncGenerator<Uint8Array> {
+  const handle = await storageErrors(() => open(path, 'r'))
+  try {
+    let position = 0
+    while (position < size) {
+      const at = position
+      const { buffer, bytesRead } = await storageErrors(() =>
+        handle.read(Buffer.allocUnsafe(Math.min(READ_SIZE, size - at)), { position: at }),
+      )
+      if (bytesRead === 0) throw new BytesError('storage_unavailable', 'the upload was cut short')
+      position += bytesRead
+      yield buffer.subarray(0, bytesRead)
+    }
+  } finally {
+    await handle.close()
+  }
+}
