@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { createApp } from './api/app.js'
 import { createAuth } from './api/auth.js'
 import { createMetrics } from './api/metrics.js'
+import { contentRoutes } from './api/routes/contents.js'
 import { docsRoutes } from './api/routes/docs.js'
 import { jobRoutes } from './api/routes/jobs.js'
 import { rawRoutes } from './api/routes/raw.js'
@@ -190,6 +191,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       tokenRoute(auth),
       ...jobRoutes(meta),
       ...rawRoutes(ingestPorts, retrievePorts),
+      ...contentRoutes(retrievePorts),
     ]
     const app = createApp({
       routes: [...api, ...docsRoutes(api, VERSION)],

@@ -45,6 +45,9 @@ function operation(route: Route, schemas: Schemas): object {
     parameters: [
       ...parameters('path', route.path, schemas),
       ...parameters('query', route.query, schemas),
+      ...Object.entries(route.headers ?? {}).map(([name, description]) => {
+        return { name, in: 'header', description, schema: { type: 'string' } }
+      }),
     ],
     ...(bodies.length > 0 && {
       requestBody: { required: true, content: Object.fromEntries(bodies) },
@@ -98,11 +101,23 @@ function refusals(route: Route): Record<number, Answer> {
 }
 
 function response(answer: Answer, schemas: Schemas): object {
-  const { description, schema, mediaType = 'application/json' } = answer
-  if (schema)
-    return { description, content: { [mediaType]: { schema: jsonSchema(schema, schemas) } } }
-  if (mediaType === 'application/json') return { description }
-  return { description, content: { [mediaType]: {} } }
+  const { description, schema, mediaType = 'application/json', headers } = answer
+  const described = {
+    description,
+    ...(headers && {
+      headers: Object.fromEntries(
+        Object.entries(headers).map(([name, text]) => [
+          name,
+          { description: text, schema: { type: 'string' } },
+        ]),
+      ),
+    }),
+  }
+  if (schema) {
+    return { ...described, content: { [mediaType]: { schema: jsonSchema(schema, schemas) } } }
+  }
+  if (mediaType === 'application/json') return described
+  return { ...described, content: { [mediaType]: {} } }
 }
 
 /**

@@ -24,6 +24,8 @@ export interface Answer {
   readonly schema?: z.ZodType
   /** `application/json` where it is left out. */
   readonly mediaType?: string
+  /** Names of headers that tell something of this answer, with what they tell. */
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 /** What a handler gets: the parsed parts of the request. */
@@ -45,6 +47,8 @@ export interface Route {
   readonly access: 'open' | 'bearer' | 'bearer or basic'
   readonly path?: Shape | undefined
   readonly query?: Shape | undefined
+  /** Names of headers that the handler reads by itself, with what they do, for the document. */
+  readonly headers?: Readonly<Record<string, string>>
   /** Schema of a JSON body. */
   readonly body?: z.ZodType | undefined
   /** Schema of a form that the handler reads by itself, for the document. */

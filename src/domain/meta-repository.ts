@@ -1,4 +1,11 @@
-import type { Blob, BoefjeMeta, NormalizerMeta, StoredRawFile, Uuid } from './models.js'
+import type {
+  Blob,
+  BoefjeMeta,
+  ContentDigest,
+  NormalizerMeta,
+  StoredRawFile,
+  Uuid,
+} from './models.js'
 import type { OutgoingEvent } from './ports.js'
 
 /** Page of a list: at most `limit` rows after the first `offset`. */
@@ -86,6 +93,8 @@ export interface MetaRepository {
   listNormalizerMeta(filter: NormalizerMetaFilter, page: Page): Promise<NormalizerMeta[]>
 
   findRawFile(id: Uuid): Promise<StoredRawFile | undefined>
+  /** The blob of a content, if a raw file of the organization refers to it. */
+  findBlob(organization: string, contentDigest: ContentDigest): Promise<Blob | undefined>
   /** In the order in which the files were stored. */
   listRawFiles(filter: RawFileFilter, limit: number): Promise<StoredRawFile[]>
   /** Number of raw files for each MIME type. */

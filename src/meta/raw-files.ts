@@ -1,11 +1,11 @@
 import { and, arrayContains, asc, eq, inArray, type SQL, sql } from 'drizzle-orm'
 import type { NodePgDatabase } from 'drizzle-orm/node-postgres'
 import type { MetaRepository, RawFileFilter } from '../domain/meta-repository.js'
-import { storedRawFileColumns, toStoredRawFile } from './rows.js'
+import { blobColumns, storedRawFileColumns, toBlob, toStoredRawFile } from './rows.js'
 import { blob, boefjeMeta, normalizerMeta, rawFile, signingProvider } from './schema.js'
 import { translated } from './sqlstate.js'
 
-type RawFiles = Pick<MetaRepository, 'findRawFile' | 'listRawFiles' | 'countMimeTypes'>
+type RawFiles = Pick<MetaRepository, 'findRawFile' | 'findBlob' | 'listRawFiles' | 'countMimeTypes'>
 
 /** The part of the meta repository that looks raw files up. */
 export function createRawFiles(db: NodePgDatabase): RawFiles {
@@ -14,6 +14,21 @@ export function createRawFiles(db: NodePgDatabase): RawFiles {
       translated(async () => {
         const [row] = await selectStoredRawFiles(db).where(eq(rawFile.id, id))
         return row && toStoredRawFile(row)
+      }),
+    findBlob: (organization, contentDigest) =>
+      translated(async () => {
+        const referred = sql`exists (select 1 from ${rawFile} where ${rawFile.blobId} = ${blob.id})`
+        const [row] = await db
+          .select(blobColumns)
+          .from(blob)
+          .where(
+            and(
+              eq(blob.organization, organization),
+              eq(blob.contentDigest, contentDigest),
+              referred,
+            ),
+          )
+        return row && toBlob(row)
       }),
     listRawFiles: (filter, limit) =>
       translated(async () => {

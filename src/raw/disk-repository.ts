@@ -1,13 +1,13 @@
 import { createHash, randomUUID } from 'node:crypto'
-import type { ReadStream } from 'node:fs'
 import { open, readdir, rename, rm, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
-import { BytesError } from '../domain/errors.js'
 import type { ContentDigest } from '../domain/models.js'
-import type { BlobLocation, ByteSource, FileMiddleware, RawRepository } from '../domain/ports.js'
+import type { ByteSource, FileMiddleware, RawRepository } from '../domain/ports.js'
 import { blobFolder } from './blob-path.js'
-import { hasCode, makeDirectories, syncDirectory, writeFully } from './durable.js'
+import { createDiskReader } from './disk-reader.js'
+import { makeDirectories, syncDirectory, writeFully } from './durable.js'
 import { Folders } from './folders.js'
+import { storageErrors, storageFull } from './storage-errors.js'
 
 export interface DiskRepositoryOptions {
   /** Everything is kept below this directory. */
@@ -22,10 +22,6 @@ export interface DiskRepositoryOptions {
 
 /** A temporary file that nobody has written to for so long belongs to a process that is dead. */
 const ABANDONED_MS = 60 * 60 * 1000
-/** Pieces in which stored bytes are read; a file of one piece takes no stream. */
-const READ_SIZE = 256 * 1024
-
-const FULL = 'there is no space left in storage'
 
 /**
  * Keeps blobs as files below a data directory. Clears away the temporary files of dead processes.
@@ -33,7 +29,6 @@ const FULL = 'there is no space left in storage'
  */
 export async function openDiskRepository(options: DiskRepositoryOptions): Promise<RawRepository> {
   const { dataDir, folderPermission, filePermission, middleware } = options
-  const readers = new Map(options.readers.map((reader) => [reader.name, reader]))
   const temporary = join(dataDir, 'tmp')
   const folders = new Folders(dataDir, folderPermission)
 
@@ -77,9 +72,6 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
     return { address, size: hash ? size : storedSize, storedSize }
   }
 
-  const fileOf = (blob: BlobLocation): string =>
-    join(dataDir, blobFolder(blob.organization, blob.address), blob.address)
-
   await storageErrors(async () => {
     await makeDirectories(dataDir, folderPermission)
     await folders.ensure(temporary)
@@ -109,38 +101,7 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
       }
     },
 
-    get: async (blob) => {
-      const reader = readers.get(blob.middleware)
-      if (!reader) {
-        throw new BytesError(
-          'blob_damaged',
-          `it was written by ${blob.middleware}, which is unknown`,
-        )
-      }
-      return storageErrors(async () => {
-        const handle = await open(fileOf(blob), 'r').catch((error: unknown) => {
-          if (!hasCode(error, 'ENOENT', 'ENOTDIR')) throw error
-          throw new BytesError('blob_missing', 'its content is missing from storage', {
-            cause: error,
-          })
-        })
-        try {
-          expectSize((await handle.stat()).size, blob)
-          if (blob.storedSize > READ_SIZE) {
-            const stored = handle.createReadStream({ highWaterMark: READ_SIZE })
-            return closing(reader.decode(whole(stored, blob)), stored)
-          }
-          const stored = await handle.readFile()
-          expectSize(stored.length, blob)
-          expectDigest(stored, blob)
-          await handle.close()
-          return asAsync(reader.decode([stored]))
-        } catch (error) {
-          await handle.close()
-          throw error
-        }
-      })
-    },
+    get: createDiskReader(dataDir, options.readers),
 
     check: () =>
       storageErrors(async () => {
@@ -158,67 +119,10 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
           await rm(probe, { force: true })
         }
         const { bavail, bsize } = await statfs(dataDir)
-        if (bavail === 0) throw new BytesError('storage_full', FULL)
+        if (bavail === 0) throw storageFull()
         return { freeBytes: bavail * bsize }
       }),
   }
-}
-
-function expectSize(size: number, { storedSize }: BlobLocation): void {
-  if (size === storedSize) return
-  throw new BytesError(
-    'blob_damaged',
-    `its stored content is ${size} bytes long instead of ${storedSize}`,
-  )
-}
-
-function expectDigest(stored: Uint8Array, { address }: BlobLocation): void {
-  if (createHash('sha512').update(stored).digest('hex') === address) return
-  throw new BytesError(
-    'blob_damaged',
-    'its stored content does not have the digest it is stored under',
-  )
-}
-
-/** What a file holds; its size may change after it was opened. */
-async function* whole(file: ReadStream, blob: BlobLocation): AsyncGenerator<Uint8Array> {
-  let size = 0
-  for await (const piece of file) {
-    size += piece.length
-    if (size > blob.storedSize) break
-    yield piece
-  }
-  expectSize(size, blob)
-}
-
-/**
- * A source that tells failed reads as domain errors, and closes the file however its consumer ends, also one that ends before the first
- * piece: generators, streams' iterators among them, do nothing when they are returned so early.
- */
-function closing(source: ByteSource, file: ReadStream): AsyncIterable<Uint8Array> {
-  const pieces = async function* () {
-    yield* source
-  }
-  return {
-    [Symbol.asyncIterator]: () => {
-      const iterator = pieces()
-      return {
-        next: () => storageErrors(() => iterator.next()),
-        return: async () => {
-          await iterator.return(undefined)
-          await new Promise<void>((resolve) => {
-            if (file.closed) resolve()
-            else file.once('close', resolve).destroy()
-          })
-          return { done: true, value: undefined }
-        },
-      }
-    },
-  }
-}
-
-async function* asAsync(source: ByteSource): AsyncGenerator<Uint8Array> {
-  yield* source
 }
 
 async function* counting(
@@ -241,21 +145,4 @@ async function removeAbandoned(folder: string): Promise<void> {
     )
     if (age > ABANDONED_MS) await rm(path, { force: true })
   }
-}
-
-/** Failed system calls as domain errors; their messages would tell clients paths of the server. */
-async function storageErrors<T>(action: () => Promise<T>): Promise<T> {
-  try {
-    return await action()
-  } catch (error) {
-    if (error instanceof BytesError || !isSystemError(error)) throw error
-    if (hasCode(error, 'ENOSPC', 'EDQUOT', 'EFBIG')) {
-      throw new BytesError('storage_full', FULL, { cause: error })
-    }
-    throw new BytesError('storage_unavailable', `storage failed (${error.code})`, { cause: error })
-  }
-}
-
-function isSystemError(error: unknown): error is Error & { code: string } {
-  return error instanceof Error && 'syscall' in error && 'code' in error
 }

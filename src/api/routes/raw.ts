@@ -7,7 +7,6 @@ import { type IngestPorts, ingest, type UploadedFile } from '../../flows/ingest.
 import {
   checkContents,
   findRawFile,
-  openContent,
   type RetrievePorts,
   readContent,
 } from '../../flows/retrieve.js'
@@ -24,7 +23,7 @@ const FAILED = JSON.stringify(['error/boefje'])
 /** Contents up to this size in all are read before the answer begins, so that an error is one. */
 const WHOLE_BYTES = 32 * 1024 * 1024
 
-/** Resources of raw files. */
+/** Resources of raw files, without their contents alone: those are in `contents.ts`. */
 export function rawRoutes(upload: IngestPorts, retrieve: RetrievePorts): Route[] {
   return [
     route({
@@ -43,29 +42,6 @@ export function rawRoutes(upload: IngestPorts, retrieve: RetrievePorts): Route[]
         const stored = await ingest(upload, query.boefje_meta_id, body.files.map(decode))
         const ids = new Map(stored.map(([name, id]) => [name, JSON.stringify(id)]))
         return json(c, objectText(ids))
-      },
-    }),
-    route({
-      method: 'get',
-      pattern: '/bytes/raw/{raw_id}',
-      summary: 'The content of a raw file',
-      access: 'bearer',
-      path: rawId,
-      answers: {
-        200: { description: 'The bytes', mediaType: 'application/octet-stream' },
-        404: absent,
-        500: unreadable,
-      },
-      handle: async ({ c, path }) => {
-        const file = await findRawFile(retrieve, path.raw_id)
-        const headers = {
-          'content-type': 'application/octet-stream',
-          'content-length': String(file.blob.size),
-        }
-        if (file.blob.size <= 64 * 1024) {
-          return c.body(await readContent(retrieve, file), 200, headers)
-        }
-        return stream(c, await openContent(retrieve, file), headers)
       },
     }),
     route({
