@@ -34,8 +34,8 @@ export function createDiskReader(
     const path = join(dataDir, blobFolder(blob.organization, blob.address), blob.address)
     const handle = await openFile(path)
     const whole = range.start === 0 && range.end === blob.size
-    const hash = blob.storedSize > HASHED_HERE ? () => threads.start() : hashHere
-    const file = new BlobFile(handle, blob, whole ? hash() : undefined)
+    const startHash = blob.storedSize > HASHED_HERE ? () => threads.start() : hashHere
+    const file = new BlobFile(handle, blob, whole ? startHash : undefined)
     try {
       await file.expectSize()
       const plain = middleware.decode(file, range)
@@ -62,19 +62,25 @@ class BlobFile implements StoredBytes {
   readonly size: number
   readonly #handle: FileHandle
   readonly #address: string
+  readonly #startHash: (() => PieceHash) | undefined
   /** Of the bytes from the beginning, as far as they were read in this order. */
-  readonly #hash: PieceHash | undefined
+  #hash: PieceHash | undefined
   #hashed = 0
 
-  /** @param hash for `expectDigest` */
-  constructor(handle: FileHandle, { storedSize, address }: BlobLocation, hash?: PieceHash) {
+  /** @param startHash for `expectDigest` */
+  constructor(
+    handle: FileHandle,
+    { storedSize, address }: BlobLocation,
+    startHash: (() => PieceHash) | undefined,
+  ) {
     this.#handle = handle
     this.size = storedSize
     this.#address = address
-    this.#hash = hash
+    this.#startHash = startHash
   }
 
   async *read(start: number, end: number): AsyncGenerator<Uint8Array> {
+    this.#hash ??= this.#startHash?.()
     let at = start
     let coming = at < end ? this.#piece(at, end) : undefined
     while (coming) {
