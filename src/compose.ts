@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { createApp } from './api/app.js'
 import { createAuth } from './api/auth.js'
 import { createMetrics } from './api/metrics.js'
+import { contentRoutes } from './api/routes/contents.js'
 import { docsRoutes } from './api/routes/docs.js'
 import { ingestRoute } from './api/routes/ingest.js'
 import { jobRoutes } from './api/routes/jobs.js'
@@ -225,6 +226,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       ingestRoute(ingestPorts, limits),
       ...uploadRoutes({ uploads, limits, log }),
       ...rawRoutes(retrievePorts),
+      ...contentRoutes(retrievePorts),
       ...rawListRoutes(retrievePorts),
     ]
     const app = createApp({

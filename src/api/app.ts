@@ -45,7 +45,8 @@ export function createApp({ routes, log, observe, ...options }: AppOptions): Hon
     // Hono drops the body of a HEAD without a word: a file would stay open behind it.
     if (method === 'HEAD') await c.res.body?.cancel()
     const seconds = (performance.now() - started) / 1000
-    const { status } = c.res
+    // An answer that was written to the connection directly has nothing in `c.res`.
+    const status = c.env.outgoing.headersSent ? c.env.outgoing.statusCode : c.res.status
     observe({ route: c.get('route'), method, status, seconds })
     const line = { requestId, method, path, status, ms: Math.round(seconds * 1e5) / 100 }
     if (QUIET.has(path)) log.debug(line, 'request')

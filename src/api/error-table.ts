@@ -12,6 +12,7 @@ const TABLE: Readonly<Record<ErrorCode, readonly [status: number, body?: (m: str
     boefje_meta_not_found: [404],
     normalizer_meta_not_found: [404],
     raw_file_not_found: [404],
+    blob_not_found: [404],
     invalid_value: [422, (message) => ({ value: message })],
     blob_missing: [500],
     blob_damaged: [500],

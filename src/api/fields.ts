@@ -28,6 +28,17 @@ export const uuid = check({ type: 'string', format: 'uuid' }, (value, ctx) => {
   return parseUuid(value) ?? shape(ctx, value, 'uuid', 'Input should be a valid UUID')
 })
 
+/** SHA-512 of a content in hexadecimal, in any case and with `sha512:` or without; with it comes out. */
+export const contentDigest = check(
+  { type: 'string', pattern: '^(sha512:)?[0-9a-fA-F]{128}$' },
+  (value, ctx) => {
+    const digits = typeof value === 'string' && /^(?:sha512:)?([0-9a-f]{128})$/i.exec(value)?.[1]
+    if (digits) return `sha512:${digits.toLowerCase()}`
+    const form = 'Input should be "sha512:" and 128 hexadecimal digits, or the digits alone'
+    return shape(ctx, value, 'digest', form)
+  },
+)
+
 /** A time with a zone, as ISO 8601 text or a unix number; UTC with microseconds comes out. */
 export const instant = check({ type: 'string', format: 'date-time' }, (value, ctx) => {
   const parsed = parseInstant(value)

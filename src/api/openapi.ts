@@ -42,6 +42,9 @@ function operation(route: Route, schemas: Schemas): object {
     parameters: [
       ...parameters('path', route.path, schemas),
       ...parameters('query', route.query, schemas),
+      ...Object.entries(route.headers ?? {}).map(([name, description]) => {
+        return { name, in: 'header', description, schema: { type: 'string' } }
+      }),
     ],
     ...(bodies.length > 0 && {
       requestBody: { required: true, content: Object.fromEntries(bodies) },

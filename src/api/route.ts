@@ -24,7 +24,7 @@ export interface Answer {
   readonly schema?: z.ZodType
   /** `application/json` where it is left out. */
   readonly mediaType?: string
-  /** What its headers say, by name. */
+  /** Names of headers that tell something of this answer, with what they tell. */
   readonly headers?: Readonly<Record<string, string>>
 }
 
@@ -48,6 +48,8 @@ export interface Route {
   readonly access: 'open' | 'bearer' | 'bearer or basic'
   readonly path?: Shape | undefined
   readonly query?: Shape | undefined
+  /** Names of headers that the handler reads by itself, with what they do, for the document. */
+  readonly headers?: Readonly<Record<string, string>>
   /** Schema of a JSON body. */
   readonly body?: z.ZodType | undefined
   /** Schemas of bodies that the handler reads by itself, by media type, for the document. */

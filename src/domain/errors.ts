@@ -8,6 +8,7 @@ export type ErrorCode =
   | 'boefje_meta_not_found'
   | 'normalizer_meta_not_found'
   | 'raw_file_not_found'
+  | 'blob_not_found'
   | 'mime_types_not_unique'
   | 'invalid_value'
   | 'blob_missing'

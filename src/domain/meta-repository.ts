@@ -1,5 +1,12 @@
 import type { JobKey, RawFileKey } from './cursor.js'
-import type { Blob, BoefjeMeta, NormalizerMeta, StoredRawFile, Uuid } from './models.js'
+import type {
+  Blob,
+  BoefjeMeta,
+  ContentDigest,
+  NormalizerMeta,
+  StoredRawFile,
+  Uuid,
+} from './models.js'
 import type { OutgoingEvent } from './ports.js'
 
 /** Part of a list: at most `limit` of the rows that follow the one with the sort key `after`. */
@@ -102,6 +109,8 @@ export interface MetaRepository {
   ): Promise<Listed<NormalizerMeta, JobKey>>
 
   findRawFile(id: Uuid): Promise<StoredRawFile | undefined>
+  /** The blob of a content, if a raw file of the organization refers to it. */
+  findBlob(organization: string, contentDigest: ContentDigest): Promise<Blob | undefined>
   /** In the order in which the files were stored. */
   listRawFiles(
     filter: RawFileFilter,

@@ -12,6 +12,20 @@ export interface Log {
 /** Plain content or stored bytes, in pieces of any size. */
 export type ByteSource = Iterable<Uint8Array> | AsyncIterable<Uint8Array>
 
+/** Part of a content: from byte `start`, counted from 0, up to but without byte `end`. */
+export interface ByteRange {
+  readonly start: number
+  readonly end: number
+}
+
+/** Stored bytes that can be read from any place, as a middleware sees them. */
+export interface StoredBytes {
+  /** Number of stored bytes. */
+  readonly size: number
+  /** The stored bytes from `start` up to but without `end`. What fails is thrown while they are read. */
+  read(start: number, end: number): ByteSource
+}
+
 /** Transforms bytes on the way to and from storage. */
 export interface FileMiddleware {
   readonly name: MiddlewareName
@@ -19,13 +33,19 @@ export interface FileMiddleware {
   readonly transparent: boolean
   /** Plain content to stored bytes. */
   encode(plain: ByteSource): ByteSource
-  /** Stored bytes to plain content. Throws `blob_damaged` for bytes that `encode` cannot have written. */
-  decode(stored: ByteSource): ByteSource
+  /**
+   * Stored bytes to plain content. Reads no more of them than the range needs, as nearly as its
+   * format allows. Throws `blob_damaged` for bytes that `encode` cannot have written.
+   * @param range of the plain content, and inside it
+   */
+  decode(stored: StoredBytes, range: ByteRange): ByteSource
 }
 
 /** Where a blob's bytes are and what they must be like. */
 export interface BlobLocation {
   readonly organization: string
+  /** Number of bytes of the plain content. */
+  readonly size: number
   /** SHA-512 of the stored bytes, in lower-case hex: the file's name. */
   readonly address: string
   /** Number of stored bytes. */
@@ -33,14 +53,8 @@ export interface BlobLocation {
   readonly middleware: MiddlewareName
 }
 
-/** A blob that storage keeps. */
-export interface StoredBlob extends BlobLocation {
-  /** Number of bytes of the plain content. */
-  readonly size: number
-}
-
 /** Stored bytes that are durable, and not yet kept under their address. */
-export interface StagedBlob extends Omit<StoredBlob, 'organization'> {
+export interface StagedBlob extends Omit<BlobLocation, 'organization'> {
   /** Removes the bytes at once; after `publish` it does nothing. Never rejects. */
   discard(): Promise<void>
 }
@@ -63,14 +77,17 @@ export interface RawRepository {
    * @returns the blobs, in order
    * @throws BytesError `storage_full`, `storage_unavailable`
    */
-  publish(organization: string, staged: readonly StagedBlob[]): Promise<StoredBlob[]>
+  publish(organization: string, staged: readonly StagedBlob[]): Promise<BlobLocation[]>
   /**
-   * Opens the plain content of a blob. The caller must consume or `return()` the source.
+   * Opens the plain content of a blob, or a range of it. The caller must consume or `return()` the
+   * source. Gives exactly as many bytes as were asked for, or fails. A read of the whole content is
+   * checked against the address: the last piece comes only after the digest of all stored bytes was
+   * right. Of a range only the size of the file is checked.
+   * @param range lies inside the content; without it the whole
    * @throws BytesError `blob_missing` when there is no such file, `blob_damaged` when its size is
-   *   wrong, or its digest in a blob that is read in one piece; `storage_unavailable`. While reading:
-   *   `blob_damaged`, `storage_unavailable`
+   *   wrong, `storage_unavailable`. While reading: `blob_damaged`, `storage_unavailable`
    */
-  get(blob: BlobLocation): Promise<AsyncIterable<Uint8Array>>
+  get(blob: BlobLocation, range?: ByteRange): Promise<AsyncIterable<Uint8Array>>
   /**
    * Checks that content of so many bytes could be written now.
    * @throws BytesError `storage_full`, `storage_unavailable`

@@ -5,7 +5,7 @@ import { instantNow } from '../domain/instant.js'
 import type { MetaRepository, NewRawFile, UploadTarget } from '../domain/meta-repository.js'
 import { canonicalMimeTypes, mimeTypesDigest } from '../domain/mime-types.js'
 import type { BoefjeMeta, Uuid } from '../domain/models.js'
-import type { ByteSource, HashRepository, RawRepository, StoredBlob } from '../domain/ports.js'
+import type { BlobLocation, ByteSource, HashRepository, RawRepository } from '../domain/ports.js'
 import { boefjeMetaText, rawFileEventText } from '../domain/wire-text.js'
 import type { HashingAlgorithm } from '../hashing/hasher.js'
 import { type HeldContent, Staging } from './staging.js'
@@ -158,7 +158,7 @@ async function newRawFile(
   job: BoefjeMeta,
   jobText: string,
   file: TaggedFile,
-  blob: StoredBlob,
+  blob: BlobLocation,
 ): Promise<NewRawFile> {
   const { contentDigest, secureHash } = file.content.hashes
 

@@ -1,7 +1,7 @@
 import { BytesError } from '../domain/errors.js'
 import type { MetaRepository } from '../domain/meta-repository.js'
-import type { StoredRawFile, Uuid } from '../domain/models.js'
-import type { RawRepository } from '../domain/ports.js'
+import type { Blob, ContentDigest, StoredRawFile, Uuid } from '../domain/models.js'
+import type { ByteRange, RawRepository } from '../domain/ports.js'
 
 export interface RetrievePorts {
   readonly meta: MetaRepository
@@ -18,27 +18,50 @@ export async function findRawFile(ports: RetrievePorts, id: Uuid): Promise<Store
 }
 
 /**
- * Opens the content of a raw file. The size of what is stored has been checked then. The caller
- * must consume or `return()` it; what fails while it is read is told as what fails here.
+ * The blob of a content that at least one raw file of the organization has.
+ * @throws BytesError `blob_not_found`
+ */
+export async function findBlob(
+  ports: RetrievePorts,
+  organization: string,
+  contentDigest: ContentDigest,
+): Promise<Blob> {
+  const found = await ports.meta.findBlob(organization, contentDigest)
+  if (!found) {
+    throw new BytesError('blob_not_found', 'No raw file of the organization has this content')
+  }
+  return found
+}
+
+/**
+ * Opens the content of a raw file or a blob, or a range of it. The size of what is stored has been
+ * checked then; a whole content is checked against its digest before its last piece comes. The
+ * caller must consume or `return()` it; what fails while it is read is told as what fails here.
+ * @param range lies inside the content
  * @throws BytesError `blob_missing`, `blob_damaged` or `storage_unavailable`, with the raw file's
- *   id in the message
+ *   id or the blob's digest in the message
  */
 export async function openContent(
   ports: RetrievePorts,
-  { rawFile, blob }: StoredRawFile,
+  file: StoredRawFile | Blob,
+  range?: ByteRange,
 ): Promise<AsyncIterable<Uint8Array>> {
+  const [name, blob] =
+    'blob' in file
+      ? [`Raw file ${file.rawFile.id}`, file.blob]
+      : [`Blob ${file.contentDigest}`, file]
   const told = async <T>(action: () => Promise<T>): Promise<T> => {
     try {
       return await action()
     } catch (error) {
       if (!(error instanceof BytesError)) throw error
       ports.countBlobError(error.code)
-      throw new BytesError(error.code, `Raw file ${rawFile.id} cannot be read: ${error.message}`, {
+      throw new BytesError(error.code, `${name} cannot be read: ${error.message}`, {
         cause: error,
       })
     }
   }
-  const content = await told(() => ports.raw.get(blob))
+  const content = await told(() => ports.raw.get(blob, range))
   return {
     [Symbol.asyncIterator]: () => {
       const pieces = content[Symbol.asyncIterator]()
@@ -56,7 +79,7 @@ export async function openContent(
 /** Opens each content and closes it again, to find out before an answer begins. @throws as `openContent` */
 export async function checkContents(
   ports: RetrievePorts,
-  files: readonly StoredRawFile[],
+  files: readonly (StoredRawFile | Blob)[],
 ): Promise<void> {
   for (const file of files) {
     await (await openContent(ports, file))[Symbol.asyncIterator]().return?.()

@@ -2,11 +2,11 @@ import { and, arrayContains, asc, eq, gt, inArray, type SQL, sql } from 'drizzle
 import type { NodePgDatabase } from 'drizzle-orm/node-postgres'
 import type { MetaRepository, RawFileFilter } from '../domain/meta-repository.js'
 import { listed, oneMore } from './keyset.js'
-import { storedRawFileColumns, toStoredRawFile } from './rows.js'
+import { blobColumns, storedRawFileColumns, toBlob, toStoredRawFile } from './rows.js'
 import { blob, boefjeMeta, normalizerMeta, rawFile, signingProvider } from './schema.js'
 import { translated } from './sqlstate.js'
 
-type RawFiles = Pick<MetaRepository, 'findRawFile' | 'listRawFiles' | 'countMimeTypes'>
+type RawFiles = Pick<MetaRepository, 'findRawFile' | 'findBlob' | 'listRawFiles' | 'countMimeTypes'>
 
 /** The part of the meta repository that looks raw files up. */
 export function createRawFiles(db: NodePgDatabase): RawFiles {
@@ -15,6 +15,21 @@ export function createRawFiles(db: NodePgDatabase): RawFiles {
       translated(async () => {
         const [row] = await selectStoredRawFiles(db).where(eq(rawFile.id, id))
         return row && toStoredRawFile(row)
+      }),
+    findBlob: (organization, contentDigest) =>
+      translated(async () => {
+        const referred = sql`exists (select 1 from ${rawFile} where ${rawFile.blobId} = ${blob.id})`
+        const [row] = await db
+          .select(blobColumns)
+          .from(blob)
+          .where(
+            and(
+              eq(blob.organization, organization),
+              eq(blob.contentDigest, contentDigest),
+              referred,
+            ),
+          )
+        return row && toBlob(row)
       }),
     listRawFiles: (filter, slice) =>
       translated(async () => {

@@ -104,7 +104,7 @@ export function toStoredRawFile(row: StoredRawFileRow): StoredRawFile {
   return { rawFile: toRawFile(row), fileName: row.fileName, blob: toBlob(row.blob) }
 }
 
-function toBlob(row: StoredRawFileRow['blob']): Blob {
+export function toBlob(row: StoredRawFileRow['blob']): Blob {
   // The column is written from this type alone; a name that is not known fails when it is read.
   return { ...row, middleware: row.middleware as MiddlewareName }
 }

@@ -1,12 +1,10 @@
-import { createHash, randomUUID } from 'node:crypto'
-import type { ReadStream } from 'node:fs'
+import { randomUUID } from 'node:crypto'
 import { open, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { BytesError } from '../domain/errors.js'
-import type { BlobLocation, ByteSource, FileMiddleware, RawRepository } from '../domain/ports.js'
-import { blobFolder } from './blob-path.js'
+import type { FileMiddleware, RawRepository } from '../domain/ports.js'
+import { createDiskReader } from './disk-reader.js'
 import { createDiskWriter } from './disk-writer.js'
-import { hasCode, makeDirectories, writeFully } from './durable.js'
+import { makeDirectories, writeFully } from './durable.js'
 import { Folders } from './folders.js'
 import { FreeSpace } from './free-space.js'
 import { storageErrors } from './storage-errors.js'
@@ -26,8 +24,6 @@ export interface DiskRepositoryOptions {
 
 /** A temporary file that nobody has written to for so long belongs to a process that is dead. */
 const ABANDONED_MS = 60 * 60 * 1000
-/** Pieces in which stored bytes are read; a file of one piece takes no stream. */
-const READ_SIZE = 256 * 1024
 
 /**
  * Keeps blobs as files below a data directory. Clears away the temporary files of dead processes.
@@ -35,7 +31,6 @@ const READ_SIZE = 256 * 1024
  */
 export async function openDiskRepository(options: DiskRepositoryOptions): Promise<RawRepository> {
   const { dataDir, folderPermission, filePermission, reserveBytes, middleware } = options
-  const readers = new Map(options.readers.map((reader) => [reader.name, reader]))
   const temporary = join(dataDir, 'tmp')
   const folders = new Folders(dataDir, folderPermission)
 
@@ -52,9 +47,6 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
       await rm(path, { force: true })
     }
   }
-
-  const fileOf = (blob: BlobLocation): string =>
-    join(dataDir, blobFolder(blob.organization, blob.address), blob.address)
 
   await storageErrors(async () => {
     await makeDirectories(dataDir, folderPermission)
@@ -76,38 +68,7 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
   return {
     ...writer,
 
-    get: async (blob) => {
-      const reader = readers.get(blob.middleware)
-      if (!reader) {
-        throw new BytesError(
-          'blob_damaged',
-          `it was written by ${blob.middleware}, which is unknown`,
-        )
-      }
-      return storageErrors(async () => {
-        const handle = await open(fileOf(blob), 'r').catch((error: unknown) => {
-          if (!hasCode(error, 'ENOENT', 'ENOTDIR')) throw error
-          throw new BytesError('blob_missing', 'its content is missing from storage', {
-            cause: error,
-          })
-        })
-        try {
-          expectSize((await handle.stat()).size, blob)
-          if (blob.storedSize > READ_SIZE) {
-            const stored = handle.createReadStream({ highWaterMark: READ_SIZE })
-            return closing(reader.decode(whole(stored, blob)), stored)
-          }
-          const stored = await handle.readFile()
-          expectSize(stored.length, blob)
-          expectDigest(stored, blob)
-          await handle.close()
-          return asAsync(reader.decode([stored]))
-        } catch (error) {
-          await handle.close()
-          throw error
-        }
-      })
-    },
+    get: createDiskReader(dataDir, options.readers),
 
     check: () =>
       storageErrors(async () => {
@@ -132,63 +93,6 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
 
     ensureRoom: (bytes) => space.expect(bytes),
   }
-}
-
-function expectSize(size: number, { storedSize }: BlobLocation): void {
-  if (size === storedSize) return
-  throw new BytesError(
-    'blob_damaged',
-    `its stored content is ${size} bytes long instead of ${storedSize}`,
-  )
-}
-
-function expectDigest(stored: Uint8Array, { address }: BlobLocation): void {
-  if (createHash('sha512').update(stored).digest('hex') === address) return
-  throw new BytesError(
-    'blob_damaged',
-    'its stored content does not have the digest it is stored under',
-  )
-}
-
-/** What a file holds; its size may change after it was opened. */
-async function* whole(file: ReadStream, blob: BlobLocation): AsyncGenerator<Uint8Array> {
-  let size = 0
-  for await (const piece of file) {
-    size += piece.length
-    if (size > blob.storedSize) break
-    yield piece
-  }
-  expectSize(size, blob)
-}
-
-/**
- * A source that tells failed reads as domain errors, and closes the file however its consumer ends, also one that ends before the first
- * piece: generators, streams' iterators among them, do nothing when they are returned so early.
- */
-function closing(source: ByteSource, file: ReadStream): AsyncIterable<Uint8Array> {
-  const pieces = async function* () {
-    yield* source
-  }
-  return {
-    [Symbol.asyncIterator]: () => {
-      const iterator = pieces()
-      return {
-        next: () => storageErrors(() => iterator.next()),
-        return: async () => {
-          await iterator.return(undefined)
-          await new Promise<void>((resolve) => {
-            if (file.closed) resolve()
-            else file.once('close', resolve).destroy()
-          })
-          return { done: true, value: undefined }
-        },
-      }
-    },
-  }
-}
-
-async function* asAsync(source: ByteSource): AsyncGenerator<Uint8Array> {
-  yield* source
 }
 
 async function removeAbandoned(folder: string): Promise<void> {

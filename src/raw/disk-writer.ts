@@ -3,11 +3,11 @@ import { type FileHandle, open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ContentDigest } from '../domain/models.js'
 import type {
+  BlobLocation,
   ByteSource,
   FileMiddleware,
   RawRepository,
   StagedBlob,
-  StoredBlob,
 } from '../domain/ports.js'
 import { blobFolder } from './blob-path.js'
 import { syncDirectory, writeFully } from './durable.js'
@@ -123,7 +123,7 @@ export function createDiskWriter(
           }
         })
       }
-      return staged.map(({ discard: _, ...blob }): StoredBlob => ({ organization, ...blob }))
+      return staged.map(({ discard: _, ...blob }): BlobLocation => ({ organization, ...blob }))
     },
   }
 }

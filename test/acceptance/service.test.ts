@@ -652,6 +652,7 @@ describe('documentation', () => {
     expect(routes.sort()).toEqual([
       'delete /bytes/uploads/{upload_id}',
       'get /',
+      'get /bytes/blobs/{digest}',
       'get /bytes/boefje_meta',
       'get /bytes/boefje_meta/{boefje_meta_id}',
       'get /bytes/mime_types',

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { ByteSource, FileMiddleware } from '../../src/domain/ports.js'
+import type { ByteSource, FileMiddleware, StoredBytes } from '../../src/domain/ports.js'
 import { collect } from './raw-repository.contract.js'
 
 /** What every file middleware must do. `create` gives one that can read and write. */
@@ -17,8 +17,27 @@ export function fileMiddlewareContract(name: string, create: () => FileMiddlewar
         fc.asyncProperty(pieces, fc.integer({ min: 1, max: 97 }), async (plain, size) => {
           const middleware = create()
           const stored = await collect(middleware.encode(plain))
-          const again = await collect(middleware.decode(inPieces(stored, size)))
-          expect(again).toEqual(Buffer.concat(plain))
+          const content = Buffer.concat(plain)
+          const whole = { start: 0, end: content.length }
+          const again = await collect(middleware.decode(storedBytes(stored, size), whole))
+          expect(again).toEqual(content)
+        }),
+        { numRuns: 60 },
+      )
+    })
+
+    it('decodes any range of what it encoded', async () => {
+      const bound = fc.nat({ max: 1200 })
+      await fc.assert(
+        fc.asyncProperty(pieces, fc.integer({ min: 1, max: 97 }), bound, bound, async (...args) => {
+          const [plain, size, a, b] = args
+          const content = Buffer.concat(plain)
+          const start = Math.min(a, b, content.length)
+          const end = Math.min(Math.max(a, b), content.length)
+          const middleware = create()
+          const stored = storedBytes(await collect(middleware.encode(plain)), size)
+          const part = await collect(middleware.decode(stored, { start, end }))
+          expect(part).toEqual(content.subarray(start, end))
         }),
         { numRuns: 60 },
       )
@@ -30,8 +49,10 @@ export function fileMiddlewareContract(name: string, create: () => FileMiddlewar
         for await (const piece of source) yield piece
       }
       const plain = [Buffer.from('one '), Buffer.alloc(0), Buffer.from('two')]
-      const stored = await collect(middleware.encode(later(plain)))
-      expect((await collect(middleware.decode(later([stored])))).toString()).toBe('one two')
+      const { size, read } = storedBytes(await collect(middleware.encode(later(plain))), 5)
+      const stored = { size, read: (start: number, end: number) => later(read(start, end)) }
+      const content = await collect(middleware.decode(stored, { start: 0, end: 7 }))
+      expect(content.toString()).toBe('one two')
     })
 
     it('stores the content itself exactly when it says so', async () => {
@@ -48,7 +69,8 @@ export function fileMiddlewareContract(name: string, create: () => FileMiddlewar
         throw error
       }
       await expect(collect(middleware.encode(failing()))).rejects.toBe(error)
-      await expect(collect(middleware.decode(failing()))).rejects.toBe(error)
+      const stored = { size: 2, read: failing }
+      await expect(collect(middleware.decode(stored, { start: 0, end: 2 }))).rejects.toBe(error)
     })
 
     it('leaves the pieces that it is given as they are', async () => {
@@ -56,13 +78,21 @@ export function fileMiddlewareContract(name: string, create: () => FileMiddlewar
       const plain = Buffer.from('content')
       const stored = await collect(middleware.encode([plain]))
       const kept = Buffer.from(stored)
-      await collect(middleware.decode([stored]))
+      await collect(middleware.decode(storedBytes(stored, 3), { start: 0, end: plain.length }))
       expect(plain.toString()).toBe('content')
       expect(stored.equals(kept)).toBe(true)
     })
   })
 }
 
-function* inPieces(bytes: Uint8Array, size: number): Generator<Uint8Array> {
-  for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size)
+/** Stored bytes in memory, read in pieces of at most `piece` bytes. */
+export function storedBytes(bytes: Uint8Array, piece: number): StoredBytes {
+  return {
+    size: bytes.length,
+    read: function* (start, end) {
+      for (let at = start; at < end; at += piece) {
+        yield bytes.subarray(at, Math.min(at + piece, end))
+      }
+    },
+  }
 }

@@ -183,10 +183,24 @@ export function metaRepositoryContract(
               signingProviderUrl: null,
               hashRetrievalLink: file.hashRetrievalLink,
             },
+            fileName: file.fileName,
             blob: file.blob,
           })
         }
         expect(await meta.findRawFile(randomUUID())).toBeUndefined()
+      })
+
+      it('are found by content, in their organization only', async () => {
+        const [job] = await insertJobs({})
+        if (!job) throw new Error('no job')
+        const [first, second] = [newRawFile(job, ['a'], 'one'), newRawFile(job, ['b'], 'one')]
+        const [id = ''] = await meta.commitUpload([first, second])
+        const stored = (await meta.findRawFile(id))?.blob
+        expect(stored).toEqual(first.blob)
+        expect(await meta.findBlob(organization, first.blob.contentDigest)).toEqual(stored)
+        const other = newRawFile(job, ['c'], 'two').blob.contentDigest
+        expect(await meta.findBlob(organization, other)).toBeUndefined()
+        expect(await meta.findBlob('elsewhere', first.blob.contentDigest)).toBeUndefined()
       })
 
       it('are listed in the order in which they were stored', async () => {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { BlobLocation, ByteSource, RawRepository, StoredBlob } from '../../src/domain/ports.js'
+import type { BlobLocation, ByteSource, RawRepository } from '../../src/domain/ports.js'
 
 export interface RawRepositorySetup {
   readonly repository: RawRepository
@@ -25,7 +25,7 @@ export async function put(
   organization: string,
   content: Uint8Array | string,
   source?: ByteSource,
-): Promise<StoredBlob> {
+): Promise<BlobLocation> {
   const bytes = Buffer.from(content)
   const staged = await repository.stage(source ?? [bytes], () => digestOf(bytes))
   try {
@@ -220,13 +220,66 @@ export function rawRepositoryContract(
       await expect(repository.get(blob)).rejects.toMatchObject({ code: 'blob_damaged' })
     })
 
-    it('tells that a blob has other bytes of the same number', async () => {
-      const blob = await put(repository, 'org', 'content')
-      await subject.overwrite(blob, Buffer.from('cOntent'))
-      await expect(repository.get(blob)).rejects.toMatchObject({
+    it('never gives all of a blob that has other bytes of the same number', async () => {
+      const wrongDigest = {
         code: 'blob_damaged',
         message: 'its stored content does not have the digest it is stored under',
-      })
+      }
+      for (const size of [1, 7, 300_000, 3_000_000]) {
+        const content = Buffer.alloc(size, 'content')
+        const blob = await put(repository, 'org', content)
+        for (const at of new Set([0, size >> 1, size - 1])) {
+          const damaged = Buffer.from(content)
+          damaged[at] = (damaged[at] ?? 0) ^ 1
+          await subject.overwrite(blob, damaged)
+          let given = 0
+          const reading = (async () => {
+            for await (const piece of await repository.get(blob)) given += piece.length
+          })()
+          await expect(reading).rejects.toMatchObject(wrongDigest)
+          expect(given).toBeLessThan(size)
+        }
+      }
+    })
+
+    it('gives any range of a blob', async () => {
+      const content = Buffer.alloc(1_200_000)
+      for (let i = 0; i < content.length; i++) content[i] = (i * 31 + (i >> 8)) & 0xff
+      const blob = await put(repository, 'org', content)
+      const edges = [0, 1, 262_143, 262_144, 262_145, 524_288, 1_199_999, 1_200_000]
+      const bound = fc.oneof(fc.constantFrom(...edges), fc.nat({ max: content.length }))
+      await fc.assert(
+        fc.asyncProperty(bound, bound, async (a, b) => {
+          const range = { start: Math.min(a, b), end: Math.max(a, b) }
+          const part = await collect(await repository.get(blob, range))
+          expect(part.equals(content.subarray(range.start, range.end))).toBe(true)
+        }),
+        { numRuns: 60 },
+      )
+    })
+
+    it('gives nothing of an empty blob', async () => {
+      const blob = await put(repository, 'org', '')
+      expect(await get(blob)).toHaveLength(0)
+      expect(await collect(await repository.get(blob, { start: 0, end: 0 }))).toHaveLength(0)
+    })
+
+    it('tells for a range as well that a blob is missing or has another size', async () => {
+      const blob = await put(repository, 'org', 'content')
+      const range = { start: 1, end: 3 }
+      await subject.overwrite(blob, Buffer.from('conten'))
+      await expect(repository.get(blob, range)).rejects.toMatchObject({ code: 'blob_damaged' })
+      await subject.remove(blob)
+      await expect(repository.get(blob, range)).rejects.toMatchObject({ code: 'blob_missing' })
+    })
+
+    it('gives many at once', async () => {
+      const contents = Array.from({ length: 12 }, (_, i) => Buffer.alloc(1_500_000, `many ${i}`))
+      const blobs = await Promise.all(contents.map((content) => put(repository, 'org', content)))
+      const seen = await Promise.all(blobs.map(get))
+      expect(seen.map((content, i) => content.equals(contents[i] ?? content))).toEqual(
+        contents.map(() => true),
+      )
     })
 
     it('does not tell where it keeps things', async () => {

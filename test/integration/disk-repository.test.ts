@@ -93,9 +93,8 @@ const inverted: FileMiddleware = {
     for await (const piece of plain) yield piece.map((byte) => byte ^ 0xff)
     yield Buffer.from('end')
   },
-  async *decode(stored) {
-    const all = await collect(stored)
-    yield all.subarray(0, -3).map((byte) => byte ^ 0xff)
+  async *decode(stored, { start, end }) {
+    for await (const piece of stored.read(start, end)) yield piece.map((byte) => byte ^ 0xff)
   },
 }
 
@@ -361,6 +360,22 @@ describe.runIf(linux)('open files', () => {
     await writeFile(pathOf(blob), 'short')
     await expect(repository.get(blob)).rejects.toMatchObject({ code: 'blob_damaged' })
     expect(openFiles()).toEqual([])
+    await writeFile(pathOf(blob), Buffer.alloc(content.length, 'y'))
+    await expect(collect(await repository.get(blob))).rejects.toMatchObject({
+      code: 'blob_damaged',
+    })
+    expect(openFiles()).toEqual([])
+  })
+
+  it('are closed when a reader stops while a piece is on its way', async () => {
+    const repository = await openRepository()
+    const blob = await put(repository, 'org', Buffer.alloc(4_000_000, 'x'))
+    const pieces = (await repository.get(blob))[Symbol.asyncIterator]()
+    await pieces.next()
+    const [next] = await Promise.all([pieces.next(), pieces.return?.()])
+    expect(next.done).toBe(false)
+    expect(openFiles()).toEqual([])
+    expect(await pieces.next()).toMatchObject({ done: true })
   })
 
   it('are closed when the disk fails before the first piece', async () => {
@@ -556,6 +571,7 @@ it('does not read a blob from where another put is writing', async () => {
   const blob = {
     organization: 'org',
     address,
+    size: id.length,
     storedSize: id.length,
     middleware: 'IDENTITY',
   } as const

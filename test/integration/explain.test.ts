@@ -158,6 +158,7 @@ const QUERIES: Record<string, (meta: MetaRepository) => Promise<unknown>> = {
   'read raw files of a job': (m) =>
     m.listRawFiles(filter({ boefjeMetaId: id('job', 7), normalized: true }), { limit: 10 }),
   'a raw file': (m) => m.findRawFile(id('raw', 77)),
+  'a blob': (m) => m.findBlob('org-77', 'sha512:77'),
   'types of an organization': (m) => m.countMimeTypes(filter({ organizations: [organization] })),
   'types of a job': (m) => m.countMimeTypes(filter({ boefjeMetaId: id('job', 7) })),
   'types of rare files': (m) => m.countMimeTypes(filter({ mimeTypes: ['rare/type'] })),

@@ -8,5 +8,14 @@ it('is transparent and copies nothing', () => {
   const source = [Buffer.from('x')]
   expect(identity.transparent).toBe(true)
   expect(identity.encode(source)).toBe(source)
-  expect(identity.decode(source)).toBe(source)
+  const asked: number[] = []
+  const stored = {
+    size: 9,
+    read: (start: number, end: number) => {
+      asked.push(start, end)
+      return source
+    },
+  }
+  expect(identity.decode(stored, { start: 3, end: 7 })).toBe(source)
+  expect(asked).toEqual([3, 7])
 })

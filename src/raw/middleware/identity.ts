@@ -5,5 +5,5 @@ export const identity: FileMiddleware = {
   name: 'IDENTITY',
   transparent: true,
   encode: (plain) => plain,
-  decode: (stored) => stored,
+  decode: (stored, { start, end }) => stored.read(start, end),
 }
