@@ -122,7 +122,7 @@ class BlobFile implements StoredBytes {
   #piece(start: number, end: number): Promise<Buffer> {
     const size = Math.min(READ_SIZE, end - start)
     // Not from Node's pool, which would keep more memory alive than what is read.
-    const buffer = this.#hash?.allocate(size) ?? Buffer.allocUnsafeSlow(size)
+    const buffer = Buffer.allocUnsafeSlow(size)
     return storageErrors(async () => {
       const { bytesRead } = await this.#handle.read(buffer, 0, buffer.length, start)
       if (bytesRead === 0) throw this.#wrongSize(start)

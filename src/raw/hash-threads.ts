@@ -4,10 +4,8 @@ import { Worker } from 'node:worker_threads'
 
 /** SHA-512 of bytes that come in pieces. */
 export interface PieceHash {
-  /** Memory for a piece that `update` is to be given. */
-  allocate(size: number): Buffer
-  /** Adds a piece, which must stay as it is. Resolves when the next may come. */
-  update(piece: Buffer): Promise<void>
+  /** Adds a piece, which is the caller's again when the promise resolves. */
+  update(piece: Uint8Array): Promise<void>
   /** In lower-case hex. Nothing may be added after it. */
   digest(): Promise<string>
   /** Lets go of what `digest` has not ended. May be called at any time. */
@@ -18,32 +16,45 @@ export interface PieceHash {
 const MOST_THREADS = Math.min(4, Math.max(1, availableParallelism() - 1))
 /** Pieces of one hash that may wait in a thread: it has work while the next piece is read. */
 const MOST_WAITING = 2
+/** Size of a slot: memory that both threads see, to hand over up to so many bytes. */
+const SLOT_SIZE = 256 * 1024
 
-interface Order {
-  readonly id: number
-  readonly kind: 'update' | 'digest' | 'drop'
-  readonly piece: Uint8Array | undefined
-}
+type Order =
+  /** Slots are made once and used again: a thread that does little else would never let go of them. */
+  | { readonly kind: 'slot'; readonly slot: number; readonly memory: SharedArrayBuffer }
+  | {
+      readonly kind: 'update'
+      readonly id: number
+      readonly slot: number
+      readonly length: number
+    }
+  | { readonly kind: 'digest' | 'drop'; readonly id: number }
 
-/** Tells that an order was carried out. */
-interface Done {
-  readonly id: number
-  readonly digest?: string
-}
+/** Tells that an update or a digest was carried out. */
+type Done =
+  | { readonly id: number; readonly slot: number }
+  | { readonly id: number; readonly digest: string }
 
 /** What a thread runs, from its text: it can use nothing but its parameters. */
 function work(threads: typeof import('node:worker_threads'), crypto: typeof import('node:crypto')) {
   const hashes = new Map<number, import('node:crypto').Hash>()
-  threads.parentPort?.on('message', ({ id, kind, piece }: Order) => {
+  const slots = new Map<number, SharedArrayBuffer>()
+  threads.parentPort?.on('message', (order: Order) => {
+    if (order.kind === 'slot') {
+      slots.set(order.slot, order.memory)
+      return
+    }
+    const { id } = order
     const hash = hashes.get(id) ?? crypto.createHash('sha512')
-    hashes.set(id, hash)
-    if (piece) hash.update(piece)
-    if (kind !== 'update') hashes.delete(id)
-    if (kind === 'drop') return
-    threads.parentPort?.postMessage({
-      id,
-      ...(kind === 'digest' && { digest: hash.digest('hex') }),
-    })
+    if (order.kind === 'update') {
+      const memory = slots.get(order.slot)
+      if (memory) hash.update(new Uint8Array(memory, 0, order.length))
+      hashes.set(id, hash)
+      threads.parentPort?.postMessage({ id, slot: order.slot })
+      return
+    }
+    hashes.delete(id)
+    if (order.kind === 'digest') threads.parentPort?.postMessage({ id, digest: hash.digest('hex') })
   })
 }
 
@@ -51,7 +62,6 @@ function work(threads: typeof import('node:worker_threads'), crypto: typeof impo
 export function hashHere(): PieceHash {
   const hash = createHash('sha512')
   return {
-    allocate: (size) => Buffer.allocUnsafeSlow(size),
     update: async (piece) => {
       hash.update(piece)
     },
@@ -75,7 +85,7 @@ export class HashThreads {
 }
 
 interface Running {
-  /** Orders that are not carried out yet. */
+  /** Pieces that wait. */
   waiting: number
   progress: () => void
   finish: (digest: string) => void
@@ -88,15 +98,21 @@ class Thread {
     { eval: true },
   )
   readonly #running = new Map<number, Running>()
+  readonly #slots: Uint8Array[] = []
+  readonly #free: number[] = []
 
   constructor(onFailed: (thread: Thread) => void) {
     this.#worker.unref()
-    this.#worker.on('message', ({ id, digest }: Done) => {
-      const running = this.#running.get(id)
+    this.#worker.on('message', (done: Done) => {
+      const running = this.#running.get(done.id)
+      if ('digest' in done) {
+        running?.finish(done.digest)
+        return
+      }
+      this.#free.push(done.slot)
       if (!running) return
       running.waiting--
-      if (digest !== undefined) running.finish(digest)
-      else running.progress()
+      running.progress()
     })
     this.#worker.on('error', (error) => {
       onFailed(this)
@@ -127,31 +143,27 @@ class Thread {
     // Whoever waits for the digest learns of it, and `update` tells the others.
     ended.catch(() => undefined)
     this.#worker.ref()
-    const order = (kind: Order['kind'], piece?: Buffer): Running | undefined => {
-      const running = this.#running.get(id)
-      if (running) {
-        running.waiting++
-        this.#worker.postMessage({ id, kind, piece } satisfies Order)
-      }
-      return running
-    }
     const end = (): void => {
       this.#running.delete(id)
       if (this.#running.size === 0) this.#worker.unref()
     }
     return {
-      allocate: (size) => Buffer.from(new SharedArrayBuffer(size)),
       update: async (piece) => {
-        const running = order('update', piece)
-        while (running && !failure && running.waiting > MOST_WAITING) {
-          await new Promise<void>((resolve) => {
-            wake = resolve
-          })
+        const running = this.#running.get(id)
+        for (let at = 0; running && at < piece.length; at += SLOT_SIZE) {
+          if (failure) throw failure
+          running.waiting++
+          this.#hand(id, piece.subarray(at, at + SLOT_SIZE))
+          while (!failure && running.waiting > MOST_WAITING) {
+            await new Promise<void>((resolve) => {
+              wake = resolve
+            })
+          }
         }
         if (failure) throw failure
       },
       digest: async () => {
-        order('digest')
+        this.#order({ kind: 'digest', id })
         try {
           return await ended
         } finally {
@@ -159,9 +171,27 @@ class Thread {
         }
       },
       drop: () => {
-        order('drop')
+        this.#order({ kind: 'drop', id })
         end()
       },
     }
+  }
+
+  /** @param bytes up to a slot */
+  #hand(id: number, bytes: Uint8Array): void {
+    const slot = this.#free.pop() ?? this.#makeSlot()
+    this.#slots[slot]?.set(bytes)
+    this.#order({ kind: 'update', id, slot, length: bytes.length })
+  }
+
+  #makeSlot(): number {
+    const memory = new SharedArrayBuffer(SLOT_SIZE)
+    const slot = this.#slots.push(new Uint8Array(memory)) - 1
+    this.#order({ kind: 'slot', slot, memory })
+    return slot
+  }
+
+  #order(order: Order): void {
+    this.#worker.postMessage(order)
   }
 }
