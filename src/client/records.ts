@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { parseReprDigest } from './digest.js'
 import { fileNameOf } from './disposition.js'
 import { BytesClientError } from './errors.js'
+import { nextLink } from './link.js'
 import { MAX_TRIES } from './retry.js'
 import type { Session } from './session.js'
 
@@ -127,18 +128,6 @@ export async function* listRawFiles(
     const link = nextLink(headers.get('link'))
     next = link === undefined ? undefined : session.resolve(link, next)
   }
-}
-
-/** Target of the link `rel="next"` (RFC 8288), as it is written. */
-export function nextLink(header: string | null): string | undefined {
-  for (const [, target, parameters = ''] of (header ?? '').matchAll(
-    /<([^>]*)>((?:[ \t]*;[ \t]*[^\s=;,]+(?:[ \t]*=[ \t]*(?:"[^"]*"|[^\s";,]*))?)*)/g,
-  )) {
-    const relation = /;[ \t]*rel[ \t]*=[ \t]*(?:"([^"]*)"|([^\s";,]*))/i.exec(parameters)
-    const types = (relation?.[1] ?? relation?.[2] ?? '').toLowerCase().split(/\s+/)
-    if (types.includes('next')) return target
-  }
-  return undefined
 }
 
 /** Size, digest and name of a raw file's content. */

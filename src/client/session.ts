@@ -59,10 +59,15 @@ export function createSession(
     const target = new URL(call.path, url)
     throwIfAborted(call.signal)
     const content = call.body?.()
+    let over = false
     let failure: { readonly error: unknown } | undefined
     async function* guarded(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
       try {
-        yield* chunks
+        for await (const chunk of chunks) {
+          // The stream may be read a little longer than the request lives.
+          if (over) return
+          yield chunk
+        }
       } catch (error) {
         failure = { error }
         throw error
@@ -84,6 +89,7 @@ export function createSession(
         ...(call.signal && { signal: call.signal }),
       })
     } catch (error) {
+      over = true
       // What the body failed with says more than that the request failed.
       if (failure !== undefined) throw failure.error
       throw call.signal?.aborted ? abortedError(call.signal) : networkError(error, target.origin)

@@ -65,15 +65,15 @@ async function send(
   const hashedBefore =
     given instanceof Uint8Array || (source.replayable && (source.size ?? 0) <= HASHED_BEFORE)
   const announced = hashedBefore ? await digestOf(source) : undefined
-  let hash = createHash('sha512')
-  let sent = 0
+  // Of the last time that the body was sent. An earlier one may still be winding down.
+  let last = { hash: createHash('sha512'), sent: 0 }
   const body = async function* (): AsyncGenerator<Uint8Array> {
-    hash = createHash('sha512')
-    sent = 0
+    const ours = { hash: createHash('sha512'), sent: 0 }
+    last = ours
     for await (const chunk of source.read()) {
-      hash.update(chunk)
-      sent += chunk.byteLength
-      onProgress?.({ sent, total: source.size })
+      ours.hash.update(chunk)
+      ours.sent += chunk.byteLength
+      onProgress?.({ sent: ours.sent, total: source.size })
       yield chunk
     }
   }
@@ -91,7 +91,7 @@ async function send(
     tries: source.replayable ? MAX_TRIES : 1,
     signal,
   })
-  const result = { id: onlyId(value), size: sent, digest: hexDigest(hash) }
+  const result = { id: onlyId(value), size: last.sent, digest: hexDigest(last.hash) }
   await compareStored(session, result, signal)
   return result
 }
