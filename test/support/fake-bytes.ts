@@ -231,7 +231,7 @@ function content(
   response.writeHead(partial ? 206 : 200, {
     'content-type': 'application/octet-stream',
     'content-length': part.length,
-    'content-disposition': `attachment; filename="${raw.name}"`,
+    'content-disposition': `attachment; filename*=UTF-8''${encodeURIComponent(raw.name)}`,
     'repr-digest': `sha-512=:${digest.toString('base64')}:`,
     etag,
     ...(partial && { 'content-range': `bytes ${start}-${size - 1}/${size}` }),
