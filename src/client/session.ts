@@ -9,6 +9,12 @@ import {
 import { type Pause, repeat } from './retry.js'
 import { type Credentials, createTokens } from './tokens.js'
 
+/**
+ * For requests with a streamed body. Others are cloned before they are sent, and the clone would
+ * keep all of the body in memory (nodejs/undici issue 4058).
+ */
+const UNCLONED = { redirect: 'error', window: null } as const
+
 /** A request. */
 export interface Call {
   readonly method: 'GET' | 'HEAD' | 'POST' | 'PATCH'
@@ -82,7 +88,7 @@ export function createSession(
         method: call.method,
         headers: { ...call.headers, ...headers },
         // A token must not follow a redirect.
-        redirect: 'manual',
+        ...(typeof body === 'object' ? UNCLONED : { redirect: 'manual' as const }),
         // Else Node >= 24.14 hides a 401 to a streamed body (nodejs/undici issue 5018).
         credentials: 'omit',
         ...(body !== undefined && { body, duplex: 'half' as const }),

@@ -121,6 +121,40 @@ describe('the client', () => {
     await expect(wrong.stat(randomUUID())).rejects.toMatchObject({ code: 'unauthorized' })
   })
 
+  it('tells of a content that is too long, however it is sent', async () => {
+    const small = await store.start({ BYTES_MAX_BODY_BYTES: String(MEBIBYTE) })
+    const other = createClient({ url: small.url, username: USERNAME, password: PASSWORD })
+    const content = randomBytes(20 * MEBIBYTE)
+    const path = await fileOf(content)
+    const jobId = await plain.job()
+    for (const upload of [
+      () => other.upload({ jobId, source: path, resumable: false }),
+      () => other.upload({ jobId, source: new Blob([content]).stream() }),
+      () => other.uploadResumable({ jobId, path }),
+    ]) {
+      await expect(upload()).rejects.toMatchObject({ code: 'too_large', status: 413 })
+    }
+    expect(await small.stop()).toBe(0)
+  })
+
+  it('uses a token until it is refused, and gets another', async () => {
+    const secret = { BYTES_SECRET: 'another secret that signs other tokens' }
+    const two = await store.start(secret)
+    let target = service.url
+    const other = createClient({
+      url: service.url,
+      username: USERNAME,
+      password: PASSWORD,
+      fetch: (url: URL, init: RequestInit) => fetch(url.href.replace(service.url, target), init),
+    })
+    const jobId = await plain.job()
+    expect((await other.getJob(jobId)).id).toBe(jobId)
+    target = two.url
+    const source = await fileOf(randomBytes(MEBIBYTE))
+    expect((await other.upload({ jobId, source })).size).toBe(MEBIBYTE)
+    expect(await two.stop()).toBe(0)
+  })
+
   it('lists more raw files than fit a page', async () => {
     const jobId = await plain.job('lists')
     const files = Array.from({ length: 250 }, (_, i) => ({

@@ -135,6 +135,24 @@ describe('an upload', () => {
     expect((await done).size).toBe(64 * MEBIBYTE)
   })
 
+  it('keeps nothing of a stream in memory', async () => {
+    fake.interceptors.add((request, response) => {
+      if (!request.url?.startsWith('/bytes/raw?')) return false
+      request.resume().on('end', () => refuse(response, 422, 'it was only read'))
+      return true
+    })
+    const start = process.memoryUsage().arrayBuffers
+    let most = 0
+    async function* long(): AsyncGenerator<Uint8Array> {
+      for (let i = 0; i < 4 * 256; i++) {
+        most = Math.max(most, process.memoryUsage().arrayBuffers - start)
+        yield Buffer.alloc(MEBIBYTE / 4)
+      }
+    }
+    expect((await failureOf({ source: long() })).code).toBe('refused')
+    expect(most / MEBIBYTE).toBeLessThan(128)
+  })
+
   it('gives the existing raw file for equal content, and tells when it differs', async () => {
     const first = await client.upload({ jobId: JOB, source: bytes(5), tags: ['t'] })
     const again = await client.upload({ jobId: JOB, source: bytes(5), tags: ['t'] })
