@@ -13,6 +13,19 @@ const schema = z.object({
 export type Credentials = z.output<typeof schema>
 
 /**
+ * The credentials that were generated in this data directory; undefined when there are none.
+ * @throws Error when the file is there and cannot be read or understood
+ */
+export async function readCredentials(dataDir: string): Promise<Credentials | undefined> {
+  const path = pathIn(dataDir)
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error
+    return undefined
+  })
+  return text === undefined ? undefined : parse(text, path)
+}
+
+/**
  * Credentials for a service that was given none: made at the first start and kept in
  * `credentials.json` in the data directory, which must exist; only its owner can read the file.
  * @throws Error when the file is there and cannot be read or understood
@@ -20,12 +33,9 @@ export type Credentials = z.output<typeof schema>
 export async function generatedCredentials(
   dataDir: string,
 ): Promise<Credentials & { path: string }> {
-  const path = join(dataDir, 'credentials.json')
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ENOENT') throw error
-    return undefined
-  })
-  if (text !== undefined) return { ...parse(text, path), path }
+  const path = pathIn(dataDir)
+  const existing = await readCredentials(dataDir)
+  if (existing !== undefined) return { ...existing, path }
   const credentials = {
     username: 'bytes',
     password: randomBytes(18).toString('base64url'),
@@ -44,6 +54,8 @@ export async function generatedCredentials(
   await syncDirectory(dataDir)
   return { ...credentials, path }
 }
+
+const pathIn = (dataDir: string): string => join(dataDir, 'credentials.json')
 
 function parse(text: string, path: string): Credentials {
   try {

@@ -1,44 +1,53 @@
 #!/usr/bin/env node
-import { parseArgs } from 'node:util'
-import { migrate } from './cli/migrate.js'
-import { serve } from './cli/serve.js'
-import { VERSION } from './compose.js'
-import { migrationSql } from './meta/migrator.js'
-import { SettingsError } from './settings.js'
+import { type Command, UsageError } from './cli/command.js'
+import { SettingsError } from './environment.js'
 
 /** sysexits.h */
 const EX_USAGE = 64
 const EX_CONFIG = 78
 
+/** A command's code is loaded when it is called. */
+const COMMANDS: Readonly<Record<string, readonly [about: string, load: () => Promise<Command>]>> = {
+  serve: ['start the service (default)', async () => (await import('./cli/serve.js')).command],
+  migrate: [
+    'apply missing migrations to the database and exit',
+    async () => (await import('./cli/migrate.js')).command,
+  ],
+  sql: ['print the SQL of the migrations', async () => (await import('./cli/sql.js')).command],
+  put: ['store files', async () => (await import('./cli/put.js')).command],
+  get: ['write the content of a raw file', async () => (await import('./cli/get.js')).command],
+  verify: [
+    'compute the digests of a raw file anew',
+    async () => (await import('./cli/verify.js')).command,
+  ],
+}
+
 const USAGE = `Usage: bytes [command]
 
-  serve                        start the service (default)
-  migrate                      apply missing migrations to the database and exit
-  sql [--from REV] [--to REV]  print the SQL of the migrations after REV, up to REV
+${Object.entries(COMMANDS)
+  .map(([name, [about]]) => `  ${name.padEnd(10)}${about}`)
+  .join('\n')}
   --help, --version
 
-Settings come from environment variables: see the README.
+bytes COMMAND --help tells of one. Settings come from environment variables: see the README.
 `
 
 async function main(argv: string[]): Promise<number> {
-  const { values, positionals } = parseArgs({
-    args: argv,
-    allowPositionals: true,
-    options: {
-      help: { type: 'boolean', short: 'h' },
-      version: { type: 'boolean' },
-      from: { type: 'string' },
-      to: { type: 'string' },
-    },
-  })
-  const [command = 'serve', ...surplus] = positionals
-  if (values.help) return print(USAGE)
-  if (values.version) return print(`${VERSION}\n`)
-  if (surplus.length > 0) return usageError(`unexpected argument ${surplus[0]}`)
-  if (command === 'serve') return serve()
-  if (command === 'migrate') return migrate()
-  if (command === 'sql') return print(await migrationSql(values.from, values.to))
-  return usageError(`unknown command ${command}`)
+  const [first, ...rest] = argv
+  if (first === '--help' || first === '-h') return print(USAGE)
+  if (first === '--version') return print(`${(await import('./compose.js')).VERSION}\n`)
+  const [name, args] = first?.startsWith('-') ? ['serve', argv] : [first ?? 'serve', rest]
+  const load = Object.hasOwn(COMMANDS, name) ? COMMANDS[name]?.[1] : undefined
+  if (load === undefined) return usageError(`unknown command ${name}`, USAGE)
+  const command = await load()
+  const options = args.slice(0, args.includes('--') ? args.indexOf('--') : undefined)
+  if (options.some((arg) => arg === '--help' || arg === '-h')) return print(command.usage)
+  try {
+    return await command.run(args)
+  } catch (error) {
+    if (!isUsageError(error)) throw error
+    return usageError(error.message, command.usage)
+  }
 }
 
 function print(text: string): number {
@@ -46,8 +55,14 @@ function print(text: string): number {
   return 0
 }
 
-function usageError(text: string): number {
-  process.stderr.write(`bytes: ${text}\n\n${USAGE}`)
+function isUsageError(error: unknown): error is Error {
+  if (!(error instanceof Error)) return false
+  const code = 'code' in error ? String(error.code) : ''
+  return error instanceof UsageError || code.startsWith('ERR_PARSE_ARGS')
+}
+
+function usageError(text: string, usage: string): number {
+  process.stderr.write(`bytes: ${text}\n\n${usage}`)
   return EX_USAGE
 }
 
@@ -56,10 +71,7 @@ main(process.argv.slice(2)).then(
     process.exitCode = code
   },
   (error: unknown) => {
-    const text = error instanceof Error ? error.message : String(error)
-    process.stderr.write(`bytes: ${text}\n`)
-    const usage =
-      error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS')
-    process.exitCode = error instanceof SettingsError ? EX_CONFIG : usage ? EX_USAGE : 1
+    process.stderr.write(`bytes: ${error instanceof Error ? error.message : String(error)}\n`)
+    process.exitCode = error instanceof SettingsError ? EX_CONFIG : 1
   },
 )

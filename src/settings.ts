@@ -1,29 +1,19 @@
-/** The environment to settings. The only file that reads `process.env`. */
-import { readFileSync } from 'node:fs'
+/** The environment to the settings of the service. */
 import { resolve } from 'node:path'
-
-/** One environment variable. `parse` throws an Error whose message says what is accepted. */
-interface Variable<T> {
-  readonly name: string
-  readonly about: string
-  /** Text that is used when the variable is not set; undefined leaves the setting undefined. */
-  readonly fallback: string | undefined
-  /** The value is never shown, and `<name>_FILE` may name a file that holds it. */
-  readonly secret?: boolean
-  readonly parse: (text: string) => T
-}
-
-const anyText = (text: string): string => text
-
-function integer(min: number, max: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text)
-    if (!/^\d+$/.test(text) || value < min || value > max) {
-      throw new Error(`a whole number from ${min} to ${max}`)
-    }
-    return value
-  }
-}
+import {
+  anyText,
+  boolean,
+  type Environment,
+  integer,
+  oneOf,
+  readVariables,
+  SettingsError,
+  secret,
+  uri,
+  type ValuesOf,
+  type Variable,
+  variable,
+} from './environment.js'
 
 function permission(needed: number): (text: string) => number {
   return (text) => {
@@ -34,30 +24,6 @@ function permission(needed: number): (text: string) => number {
       )
     }
     return mode
-  }
-}
-
-function oneOf<T extends string>(...names: readonly T[]): (text: string) => T {
-  return (text) => {
-    const found = names.find((name) => name.toLowerCase() === text.toLowerCase())
-    if (!found) throw new Error(names.join(' or '))
-    return found
-  }
-}
-
-function boolean(text: string): boolean {
-  if (/^(true|1|yes|on)$/i.test(text)) return true
-  if (/^(false|0|no|off)$/i.test(text)) return false
-  throw new Error('true or false')
-}
-
-function uri(...schemes: readonly string[]): (text: string) => string {
-  return (text) => {
-    const url = URL.canParse(text) ? new URL(text) : undefined
-    if (!url || !schemes.includes(url.protocol)) {
-      throw new Error(`a URI that begins with ${schemes.map((s) => `${s}//`).join(' or ')}`)
-    }
-    return text
   }
 }
 
@@ -211,69 +177,15 @@ const VARIABLES = {
   ),
 } as const
 
-function variable<T, F extends string | undefined>(
-  name: string,
-  about: string,
-  fallback: F,
-  parse: (text: string) => T,
-): Variable<T> & { readonly fallback: F } {
-  return { name, about, fallback, parse }
-}
-
-function secret<T>(
-  name: string,
-  about: string,
-  parse: (text: string) => T,
-): Variable<T> & { readonly fallback: undefined } {
-  return { name, about, fallback: undefined, secret: true, parse }
-}
-
-type Values = {
-  readonly [K in keyof typeof VARIABLES]: (typeof VARIABLES)[K] extends {
-    readonly fallback: string
-    readonly parse: (text: string) => infer T
-  }
-    ? T
-    : (typeof VARIABLES)[K] extends { readonly parse: (text: string) => infer T }
-      ? T | undefined
-      : never
-}
-
 /** All settings. Without `dbUri`, username, password and secret may be undefined: they are generated. */
-export type Settings = Values
-
-/** Everything that is wrong with the environment, in one message. No secret's value is in it. */
-export class SettingsError extends Error {
-  readonly problems: readonly string[]
-
-  constructor(problems: readonly string[]) {
-    super(`The settings cannot be used:\n${problems.map((p) => `  - ${p}`).join('\n')}`)
-    this.name = 'SettingsError'
-    this.problems = problems
-  }
-}
-
-type Environment = Readonly<Record<string, string | undefined>>
+export type Settings = ValuesOf<typeof VARIABLES>
 
 /**
  * Reads and checks all variables. An empty variable counts as one that is not set.
  * @throws SettingsError that lists every problem
  */
 export function readSettings(env: Environment = process.env): Settings {
-  const problems: string[] = []
-  const values: Record<string, unknown> = {}
-  for (const [key, spec] of Object.entries(VARIABLES) as [string, Variable<unknown>][]) {
-    const text = textOf(spec, env, problems) ?? spec.fallback
-    if (text === undefined) continue
-    try {
-      values[key] = spec.parse(text)
-    } catch (error) {
-      const found = spec.secret ? 'its value (not shown)' : JSON.stringify(text)
-      problems.push(
-        `${spec.name}: ${found} is not accepted; give ${error instanceof Error ? error.message : ''}`,
-      )
-    }
-  }
+  const { values, problems } = readVariables(VARIABLES, env)
   // Given, if perhaps not usable.
   if (values.dbUri !== undefined || problems.some((p) => p.startsWith(VARIABLES.dbUri.name))) {
     for (const key of ['username', 'password', 'secret'] as const) {
@@ -283,26 +195,7 @@ export function readSettings(env: Environment = process.env): Settings {
     }
   }
   if (problems.length > 0) throw new SettingsError(problems)
-  return values as Values
-}
-
-function textOf(spec: Variable<unknown>, env: Environment, problems: string[]): string | undefined {
-  const direct = env[spec.name] || undefined
-  const file = spec.secret ? env[`${spec.name}_FILE`] || undefined : undefined
-  if (file === undefined) return direct
-  if (direct !== undefined) {
-    problems.push(`${spec.name}: ${spec.name}_FILE is set as well; set one of the two`)
-    return undefined
-  }
-  try {
-    const text = readFileSync(file, 'utf8').replace(/\r?\n$/, '')
-    if (text !== '') return text
-    problems.push(`${spec.name}_FILE: ${JSON.stringify(file)} is empty`)
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : 'unknown error'
-    problems.push(`${spec.name}_FILE: ${JSON.stringify(file)} cannot be read (${code})`)
-  }
-  return undefined
+  return values as Settings
 }
 
 /** The variables as a Markdown table, for the README. */

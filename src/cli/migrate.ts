@@ -1,9 +1,23 @@
+import { parseArgs } from 'node:util'
 import { migrateOnly } from '../compose.js'
 import { createLogger } from '../logging.js'
 import { readSettings } from '../settings.js'
+import type { Command } from './command.js'
+
+/** `bytes migrate`. */
+export const command: Command = {
+  usage: `Usage: bytes migrate
+
+Applies the missing migrations to the database and exits.
+`,
+  async run(args) {
+    parseArgs({ args, options: {} })
+    return migrate()
+  },
+}
 
 /** Applies the missing migrations. @returns the exit code */
-export async function migrate(): Promise<number> {
+async function migrate(): Promise<number> {
   const settings = readSettings()
   const log = createLogger({
     format: settings.loggingFormat ?? (process.stdout.isTTY ? 'text' : 'json'),

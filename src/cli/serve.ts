@@ -1,14 +1,28 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
 import type { Logger } from 'pino'
 import { type Service, startService } from '../compose.js'
 import { createLogger } from '../logging.js'
 import { readSettings, type Settings } from '../settings.js'
+import type { Command } from './command.js'
 
 /** What closing the loops and pools may take after the requests in flight, in milliseconds. */
 const CLOSING_MS = 20_000
 
+/** `bytes serve`. */
+export const command: Command = {
+  usage: `Usage: bytes serve
+
+Starts the service, until SIGTERM or SIGINT.
+`,
+  async run(args) {
+    parseArgs({ args, options: {} })
+    return serve()
+  },
+}
+
 /** Runs the service until SIGTERM or SIGINT. @returns the exit code */
-export async function serve(): Promise<number> {
+async function serve(): Promise<number> {
   const settings = readSettings()
   const text = process.stdout.isTTY || settings.dbUri === undefined
   const format = settings.loggingFormat ?? (text ? 'text' : 'json')

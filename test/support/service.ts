@@ -75,8 +75,10 @@ export async function testStore(): Promise<TestStore> {
 export async function runProcess(
   args: readonly string[],
   environment: Environment,
+  input?: Uint8Array,
 ): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const child = spawnProcess(args, environment)
+  const child = spawnProcess(args, environment, input === undefined ? 'ignore' : 'pipe')
+  child.stdin?.end(input)
   let stdout = ''
   let stderr = ''
   child.stdout?.on('data', (chunk) => {
@@ -89,10 +91,14 @@ export async function runProcess(
   return { code, stdout, stderr }
 }
 
-export function spawnProcess(args: readonly string[], environment: Environment): ChildProcess {
+export function spawnProcess(
+  args: readonly string[],
+  environment: Environment,
+  stdin: 'ignore' | 'pipe' = 'ignore',
+): ChildProcess {
   return spawn(process.execPath, [MAIN, ...args], {
     env: { PATH: process.env.PATH, ...environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: [stdin, 'pipe', 'pipe'],
   })
 }
 

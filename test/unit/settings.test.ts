@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { readSettings, SettingsError, settingsTable } from '../../src/settings.js'
+import { SettingsError } from '../../src/environment.js'
+import { readSettings, settingsTable } from '../../src/settings.js'
 
 const MEBIBYTE = 1024 * 1024
 const README = fileURLToPath(new URL('../../README.md', import.meta.url))

@@ -1,0 +1,57 @@
+/** The environment to the settings of the commands that are clients of a service. */
+import { resolve } from 'node:path'
+import {
+  anyText,
+  type Environment,
+  readVariables,
+  SettingsError,
+  secret,
+  uri,
+  type ValuesOf,
+  type Variable,
+  variable,
+} from './environment.js'
+
+const VARIABLES = {
+  url: variable(
+    'BYTES_URL',
+    'where the service is',
+    'http://127.0.0.1:8002',
+    uri('http:', 'https:'),
+  ),
+  username: variable('BYTES_USERNAME', 'name to log in with', undefined, anyText),
+  password: secret('BYTES_PASSWORD', 'password to log in with', anyText),
+  dataDir: variable(
+    'BYTES_DATA_DIR',
+    'where a service on this machine keeps the credentials that it made itself',
+    './data',
+    (text) => resolve(text),
+  ),
+} as const
+
+/** Settings of the commands that are clients. */
+export type ClientSettings = ValuesOf<typeof VARIABLES>
+
+/**
+ * Reads and checks the variables. An empty one counts as one that is not set.
+ * @throws SettingsError that lists every problem
+ */
+export function readClientSettings(env: Environment = process.env): ClientSettings {
+  const { values, problems } = readVariables(VARIABLES, env)
+  if (values.password !== undefined && values.username === undefined) {
+    problems.push(`${VARIABLES.username.name}: not set; give ${VARIABLES.username.about}`)
+  }
+  if (problems.length > 0) throw new SettingsError(problems)
+  return values as ClientSettings
+}
+
+/** The variables for a help text, a line each. */
+export function clientSettingsHelp(): string {
+  const rows = Object.values(VARIABLES) as Variable<unknown>[]
+  return rows
+    .map(({ name, about, fallback }) => {
+      const otherwise = fallback === undefined ? '' : ` (default ${fallback})`
+      return `  ${name.padEnd(16)}${about}${otherwise}`
+    })
+    .join('\n')
+}

@@ -1,0 +1,111 @@
+/** The client of a Bytes service: `bytes/client`. It needs Node and nothing else. */
+import { type DownloadOptions, download, type TransferOptions } from './download.js'
+import { BytesClientError } from './errors.js'
+import type { UploadResult } from './outcome.js'
+import {
+  type BoefjeMeta,
+  type ContentInfo,
+  createJob,
+  getJob,
+  hasBlob,
+  listRawFiles,
+  type NewBoefjeMeta,
+  type RawFileFilter,
+  type RawFileMeta,
+  rawFile,
+  stat,
+} from './records.js'
+import { type ResumableOptions, uploadResumable } from './resumable.js'
+import { type Pause, pauseByClock } from './retry.js'
+import { createSession, type Fetch } from './session.js'
+import type { DownloadTarget } from './target.js'
+import { type UploadOptions, upload } from './upload.js'
+import { type Verification, verify } from './verify.js'
+
+export type { ClientErrorCode } from './errors.js'
+export type {
+  BoefjeMeta,
+  ContentInfo,
+  DownloadOptions,
+  DownloadTarget,
+  NewBoefjeMeta,
+  RawFileFilter,
+  RawFileMeta,
+  ResumableOptions,
+  TransferOptions,
+  UploadOptions,
+  UploadResult,
+  Verification,
+}
+export { BytesClientError }
+
+/** Where the service is, and who asks. */
+export type ClientOptions = {
+  /** Such as `http://127.0.0.1:8002`; it may have a path. */
+  readonly url: string | URL
+  /** Default: that of the platform. */
+  readonly fetch?: Fetch
+  /** How to wait before a repetition. Default: by the clock. */
+  readonly pause?: Pause
+} & ({ readonly username: string; readonly password: string } | { readonly token: string })
+
+interface Waiting {
+  readonly signal?: AbortSignal
+}
+
+/** A client of one service. Every method throws a `BytesClientError`, and no other. */
+export interface BytesClient {
+  /** Stores a job; its id is made when there is none. */
+  createJob(job: NewBoefjeMeta, options?: Waiting): Promise<{ id: string }>
+  getJob(id: string, options?: Waiting): Promise<BoefjeMeta>
+  /** Stores content; a file of more than 64 MiB in chunks. */
+  upload(options: UploadOptions): Promise<UploadResult>
+  /** Stores a file in chunks. */
+  uploadResumable(options: ResumableOptions): Promise<UploadResult>
+  /** Writes content to a path or a stream, and checks its digest. */
+  download(id: string, target: DownloadTarget, options?: DownloadOptions): Promise<ContentInfo>
+  /** Size, digest and name of a raw file's content. */
+  stat(id: string, options?: Waiting): Promise<ContentInfo>
+  /** Whether an organization has content with this digest. */
+  hasBlob(digest: string, organization: string, options?: Waiting): Promise<boolean>
+  /** Raw files, the oldest first. */
+  listRawFiles(filter?: RawFileFilter, options?: Waiting): AsyncIterable<RawFileMeta>
+  rawFile(id: string, options?: Waiting): Promise<RawFileMeta>
+  /** Computes the digests of a raw file anew. */
+  verify(id: string, options?: TransferOptions): Promise<Verification>
+}
+
+/** @throws BytesClientError `invalid_argument` when the URL cannot be used */
+export function createClient(options: ClientOptions): BytesClient {
+  const credentials =
+    'token' in options ? options.token : { username: options.username, password: options.password }
+  const { fetch = globalThis.fetch, pause = pauseByClock } = options
+  const session = createSession(baseUrl(options.url), credentials, fetch, pause)
+  return {
+    createJob: (job, waiting) => createJob(session, job, waiting),
+    getJob: (id, waiting) => getJob(session, id, waiting),
+    upload: (given) => upload(session, given),
+    uploadResumable: (given) => uploadResumable(session, given),
+    download: (id, target, given) => download(session, id, target, given),
+    stat: (id, waiting) => stat(session, id, waiting),
+    hasBlob: (digest, organization, waiting) => hasBlob(session, digest, organization, waiting),
+    listRawFiles: (filter, waiting) => listRawFiles(session, filter, waiting),
+    rawFile: (id, waiting) => rawFile(session, id, waiting),
+    verify: (id, given) => verify(session, id, given),
+  }
+}
+
+/** The URL with a slash at its end, so that paths are appended to it. */
+function baseUrl(given: string | URL): URL {
+  const url = URL.canParse(String(given)) ? new URL(given) : undefined
+  const usable = url && /^https?:$/.test(url.protocol) && url.search === '' && url.hash === ''
+  if (!usable || url.username !== '' || url.password !== '') {
+    // Not shown: there may be a password in it.
+    throw new BytesClientError(
+      'invalid_argument',
+      'the URL of the service must begin with http:// or https:// and have no credentials or query',
+    )
+  }
+  if (!url.pathname.endsWith('/')) url.pathname += '/'
+  return url
+}

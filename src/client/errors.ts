@@ -1,0 +1,183 @@
+/** What can go wrong for a client, as one class with a closed set of codes. */
+import { printable } from './text.js'
+
+/**
+ * - `invalid_argument`: the call itself is wrong
+ * - `unauthorized`: wrong credentials, or a token that is no longer accepted
+ * - `not_found`: no such job, raw file or upload
+ * - `refused`: any other 4xx; `serverText` says why
+ * - `too_large`: more than the service takes in one body
+ * - `rate_limited`, `unavailable`: try later; `retryAfterMs` when the service said when
+ * - `storage_full`: the disk of the service is full
+ * - `server_error`: any other 5xx
+ * - `network`: no connection, or it broke before the answer came
+ * - `incomplete`: the content ended before its announced size
+ * - `digest_mismatch`: the content that came is not what the service announced
+ * - `content_differs`: the raw file has other content than what was sent
+ * - `source_failed`, `target_failed`: the local side of a transfer
+ * - `unexpected_answer`: what answers does not speak the protocol of Bytes
+ * - `aborted`: the caller's signal
+ */
+export type ClientErrorCode =
+  | 'invalid_argument'
+  | 'unauthorized'
+  | 'not_found'
+  | 'refused'
+  | 'too_large'
+  | 'rate_limited'
+  | 'unavailable'
+  | 'storage_full'
+  | 'server_error'
+  | 'network'
+  | 'incomplete'
+  | 'digest_mismatch'
+  | 'content_differs'
+  | 'source_failed'
+  | 'target_failed'
+  | 'unexpected_answer'
+  | 'aborted'
+
+interface Details {
+  readonly status?: number
+  readonly requestId?: string | undefined
+  readonly serverText?: string
+  readonly retryAfterMs?: number | undefined
+  readonly cause?: unknown
+}
+
+/** A failure of the client or the service. The message is one line, and has no secret in it. */
+export class BytesClientError extends Error {
+  readonly code: ClientErrorCode
+  /** HTTP status, when there was an answer. */
+  readonly status: number | undefined
+  /** `X-Request-Id` of the answer: the service's log has it as well. */
+  readonly requestId: string | undefined
+  /** What the service said, without control characters. */
+  readonly serverText: string | undefined
+  /** How long the service asked to wait, in milliseconds. */
+  readonly retryAfterMs: number | undefined
+
+  constructor(code: ClientErrorCode, message: string, details: Details = {}) {
+    super(message, details.cause === undefined ? {} : { cause: details.cause })
+    this.name = 'BytesClientError'
+    this.code = code
+    this.status = details.status
+    this.requestId = details.requestId
+    this.serverText = details.serverText
+    this.retryAfterMs = details.retryAfterMs
+  }
+}
+
+const CODES: Readonly<Record<number, ClientErrorCode>> = {
+  401: 'unauthorized',
+  404: 'not_found',
+  410: 'not_found',
+  413: 'too_large',
+  429: 'rate_limited',
+  502: 'unavailable',
+  503: 'unavailable',
+  504: 'unavailable',
+  507: 'storage_full',
+}
+
+function codeOf(status: number): ClientErrorCode {
+  const known = CODES[status]
+  if (known !== undefined) return known
+  if (status >= 500) return 'server_error'
+  return status >= 400 ? 'refused' : 'unexpected_answer'
+}
+
+/**
+ * The error that an answer stands for. Reads the answer's body.
+ * @param what the request, for the message, such as `POST /bytes/raw`
+ */
+export async function errorOfAnswer(answer: Response, what: string): Promise<BytesClientError> {
+  const requestId = answer.headers.get('x-request-id') ?? undefined
+  const serverText = printable(textOf(await readStart(answer)))
+  const moved = answer.headers.get('location')
+  const about =
+    serverText !== ''
+      ? serverText
+      : answer.status >= 300 && answer.status < 400 && moved !== null
+        ? `it leads to ${printable(moved)}; use the URL of the service itself`
+        : `no more was said to ${what}`
+  const request = requestId === undefined ? '' : `, request ${printable(requestId)}`
+  return new BytesClientError(codeOf(answer.status), `${about} (HTTP ${answer.status}${request})`, {
+    status: answer.status,
+    requestId,
+    serverText,
+    retryAfterMs: retryAfter(answer.headers),
+  })
+}
+
+/** At most so much of the body as a message can use; the rest is not waited for. */
+async function readStart(answer: Response): Promise<string> {
+  const reader = answer.body?.getReader()
+  if (reader === undefined) return ''
+  const decoder = new TextDecoder()
+  let text = ''
+  try {
+    while (text.length < 64 * 1024) {
+      const { done, value } = await reader.read()
+      if (done) break
+      text += decoder.decode(value, { stream: true })
+    }
+  } catch {
+    // The status says enough.
+  }
+  await reader.cancel().catch(() => undefined)
+  return text
+}
+
+function textOf(body: string): string {
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(body)
+  } catch {
+    return body.trimStart().startsWith('<') ? '' : body
+  }
+  if (typeof parsed !== 'object' || parsed === null) return ''
+  // `value` says in one text what `detail` has as a list.
+  for (const name of ['value', 'message', 'detail']) {
+    const member: unknown = Reflect.get(parsed, name)
+    if (typeof member === 'string') return member
+  }
+  return ''
+}
+
+/** `Retry-After` (RFC 9110, section 10.2.3) in milliseconds from now. */
+function retryAfter(headers: Headers): number | undefined {
+  const text = headers.get('retry-after')
+  if (text === null) return undefined
+  if (/^\d{1,9}$/.test(text)) return Number(text) * 1000
+  const at = Date.parse(text)
+  return Number.isNaN(at) ? undefined : Math.max(0, at - Date.now())
+}
+
+/** The error of a request that got no answer. */
+export function networkError(error: unknown, where: string): BytesClientError {
+  return new BytesClientError('network', `no answer from ${where}: ${reasonOf(error)}`, {
+    cause: error,
+  })
+}
+
+/** The error of a call that its caller ended. */
+export function abortedError(signal: AbortSignal): BytesClientError {
+  const late = signal.reason instanceof Error && signal.reason.name === 'TimeoutError'
+  return new BytesClientError('aborted', late ? 'it took too long' : 'aborted', {
+    cause: signal.reason,
+  })
+}
+
+/** @throws BytesClientError `aborted` */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw abortedError(signal)
+}
+
+/** The first cause that says something: fetch hides it below `fetch failed`. */
+export function reasonOf(error: unknown): string {
+  let found = error
+  while (found instanceof Error && found.cause instanceof Error) found = found.cause
+  if (found instanceof AggregateError && found.errors[0] instanceof Error) found = found.errors[0]
+  return printable(found instanceof Error ? found.message : String(found)) || 'unknown reason'
+}

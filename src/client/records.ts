@@ -1,0 +1,198 @@
+/** Jobs and raw files as the service describes them. */
+import { randomUUID } from 'node:crypto'
+import { parseReprDigest } from './digest.js'
+import { fileNameOf } from './disposition.js'
+import { BytesClientError } from './errors.js'
+import { nextLink } from './link.js'
+import { MAX_TRIES } from './retry.js'
+import type { Session } from './session.js'
+
+/** A job that produced files. Times are ISO 8601 in UTC. */
+export interface BoefjeMeta {
+  readonly id: string
+  readonly started_at: string
+  readonly ended_at: string
+  readonly boefje: { readonly id: string; readonly version: string | null }
+  readonly input_ooi: string | null
+  /** Any JSON object. Numbers beyond 2^53 lose digits in JavaScript. */
+  readonly arguments: Readonly<Record<string, unknown>>
+  readonly organization: string
+  readonly runnable_hash: string | null
+  readonly environment: Readonly<Record<string, string>> | null
+}
+
+/** A job to be stored. What is left out: a random id, no arguments, and null. */
+export type NewBoefjeMeta = Pick<BoefjeMeta, 'started_at' | 'ended_at' | 'organization'> &
+  Partial<Omit<BoefjeMeta, 'boefje'>> & {
+    readonly boefje: { readonly id: string; readonly version?: string | null }
+  }
+
+/** A raw file. */
+export interface RawFileMeta {
+  readonly id: string
+  readonly boefje_meta: BoefjeMeta
+  readonly mime_types: readonly { readonly value: string }[]
+  /** `<algorithm>:<hex>` */
+  readonly secure_hash: string | null
+  readonly signing_provider_url: string | null
+  readonly hash_retrieval_link: string | null
+}
+
+/** Which raw files to list; what is left out does not narrow. */
+export interface RawFileFilter {
+  readonly organization?: string | readonly string[]
+  readonly boefjeMetaId?: string
+  /** Whether a normalizer has consumed them. */
+  readonly normalized?: boolean
+  /** A raw file must have all of them. */
+  readonly mimeTypes?: readonly string[]
+  readonly rawIds?: readonly string[]
+}
+
+/** What is known of a raw file's content without reading it. */
+export interface ContentInfo {
+  /** In bytes. */
+  readonly size: number
+  /** `sha512:<hex>` of the content. */
+  readonly digest: string
+  /** What the service would name the file; safe to make in a folder. */
+  readonly fileName: string | undefined
+}
+
+/** Raw files asked for at once. */
+const PAGE = 100
+
+interface Waiting {
+  readonly signal?: AbortSignal | undefined
+}
+
+/** Stores a job. It is sent once: a repetition could meet its own id. */
+export async function createJob(
+  session: Session,
+  job: NewBoefjeMeta,
+  { signal }: Waiting = {},
+): Promise<{ id: string }> {
+  const id = job.id ?? randomUUID()
+  const headers = { 'content-type': 'application/json' }
+  const body = JSON.stringify({ arguments: {}, input_ooi: null, ...job, id })
+  const answer = await session.send({
+    method: 'POST',
+    path: 'bytes/boefje_meta',
+    headers,
+    body: () => body,
+    signal,
+  })
+  await answer.body?.cancel()
+  return { id }
+}
+
+/** One job. */
+export async function getJob(
+  session: Session,
+  id: string,
+  { signal }: Waiting = {},
+): Promise<BoefjeMeta> {
+  const path = `bytes/boefje_meta/${segment(id)}`
+  return (await object(session, path, signal)) as unknown as BoefjeMeta
+}
+
+/** One raw file. */
+export async function rawFile(
+  session: Session,
+  id: string,
+  { signal }: Waiting = {},
+): Promise<RawFileMeta> {
+  const path = `bytes/raw/${segment(id)}/meta`
+  return (await object(session, path, signal)) as unknown as RawFileMeta
+}
+
+/** Raw files, the oldest first, a page at a time. */
+export async function* listRawFiles(
+  session: Session,
+  filter: RawFileFilter = {},
+  { signal }: Waiting = {},
+): AsyncGenerator<RawFileMeta> {
+  const { organization = [], boefjeMetaId, normalized, mimeTypes = [], rawIds = [] } = filter
+  const query = new URLSearchParams({ limit: String(PAGE) })
+  for (const name of [organization].flat()) query.append('organization', name)
+  if (boefjeMetaId !== undefined) query.set('boefje_meta_id', boefjeMetaId)
+  if (normalized !== undefined) query.set('normalized', String(normalized))
+  for (const type of mimeTypes) query.append('mime_types', type)
+  for (const id of rawIds) query.append('raw_ids', id)
+  let next: URL | undefined = session.resolve(`bytes/raw?${query}`)
+  while (next !== undefined) {
+    const call = { method: 'GET', path: next, tries: MAX_TRIES, signal } as const
+    const { value: page, headers } = await session.sendForJson(call)
+    if (!Array.isArray(page)) throw unexpected('the list of raw files is no JSON array')
+    yield* page as RawFileMeta[]
+    const link = nextLink(headers.get('link'))
+    next = link === undefined ? undefined : session.resolve(link, next)
+  }
+}
+
+/** Size, digest and name of a raw file's content. */
+export async function stat(
+  session: Session,
+  id: string,
+  { signal }: Waiting = {},
+): Promise<ContentInfo> {
+  const path = `bytes/raw/${segment(id)}`
+  // Else a proxy may answer for a compressed form.
+  const headers = { 'accept-encoding': 'identity' }
+  const answer = await session.send({ method: 'HEAD', path, headers, tries: MAX_TRIES, signal })
+  return contentInfo(answer.headers)
+}
+
+/**
+ * Whether an organization has content with this digest.
+ * @param digest `sha512:<hex>` or the hex alone
+ */
+export async function hasBlob(
+  session: Session,
+  digest: string,
+  organization: string,
+  { signal }: Waiting = {},
+): Promise<boolean> {
+  const query = new URLSearchParams({ organization })
+  const path = `bytes/blobs/${segment(digest)}?${query}`
+  const answer = await session.send({
+    method: 'HEAD',
+    path,
+    accept: [404],
+    tries: MAX_TRIES,
+    signal,
+  })
+  return answer.ok
+}
+
+/** @throws BytesClientError `unexpected_answer` when size or digest are not told */
+export function contentInfo(headers: Headers): ContentInfo {
+  const length = headers.get('content-length') ?? ''
+  const digest = parseReprDigest(headers.get('repr-digest'))
+  if (!/^\d{1,15}$/.test(length) || digest === undefined) {
+    throw unexpected('the size or the Repr-Digest of the content is not told')
+  }
+  return { size: Number(length), digest, fileName: fileNameOf(headers.get('content-disposition')) }
+}
+
+/** A path segment of its own, whatever is in it. @throws BytesClientError `invalid_argument` */
+export function segment(text: string): string {
+  if (/^\.{0,2}$/.test(text)) {
+    throw new BytesClientError('invalid_argument', `${JSON.stringify(text)} is no id`)
+  }
+  return encodeURIComponent(text.toWellFormed())
+}
+
+async function object(
+  session: Session,
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<object> {
+  const { value } = await session.sendForJson({ method: 'GET', path, tries: MAX_TRIES, signal })
+  if (typeof value === 'object' && value !== null && 'id' in value) return value
+  throw unexpected('the answer is no JSON object with an id')
+}
+
+function unexpected(message: string): BytesClientError {
+  return new BytesClientError('unexpected_answer', message)
+}

@@ -1,0 +1,221 @@
+/**
+ * Upload of a file in chunks that can go on after a break: a client of tus 1.0.0
+ * (https://tus.io/protocols/resumable-upload) with the extensions creation and checksum.
+ */
+import { BytesClientError } from './errors.js'
+import { FileDigests } from './file-digests.js'
+import { compareStored, type UploadProgress, type UploadResult } from './outcome.js'
+import { delayMs, isTransient, MAX_TRIES } from './retry.js'
+import type { Session } from './session.js'
+import { openFile, type SourceFile } from './source.js'
+
+const DEFAULT_CHUNK = 32 * 1024 * 1024
+const TUS = { 'tus-resumable': '1.0.0' }
+const CHECKSUM_MISMATCH = 460
+/** Statuses after which the offset is asked for: late, conflict, locked, wrong checksum, failure. */
+const ASK_AGAIN: readonly (number | undefined)[] = [408, 409, 423, CHECKSUM_MISMATCH, 500]
+
+export interface ResumableOptions {
+  /** Of the job that the file belongs to. */
+  readonly jobId: string
+  /** Of a regular file. */
+  readonly path: string | URL
+  /** Default: `file`. */
+  readonly name?: string | undefined
+  /** MIME types. */
+  readonly tags?: readonly string[] | undefined
+  /** Bytes sent in one request. Default: 32 MiB. */
+  readonly chunkSize?: number | undefined
+  /** `sent` may go back: a chunk that broke is sent again. */
+  readonly onProgress?: ((progress: UploadProgress) => void) | undefined
+  /** Is given the URL of the upload, with which another process may go on. */
+  readonly onUploadUrl?: ((url: string) => void) | undefined
+  /** URL of an upload of this file that was begun before. */
+  readonly resumeFrom?: string | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/**
+ * Stores a file as a raw file. What breaks is taken up again where the service has got to, as long
+ * as that brings the upload forward. An upload that is gone is begun anew once.
+ * @throws BytesClientError; the upload itself stays, to be taken up with `resumeFrom`
+ */
+export async function uploadResumable(
+  session: Session,
+  options: ResumableOptions,
+): Promise<UploadResult> {
+  const { chunkSize = DEFAULT_CHUNK, signal } = options
+  if (!Number.isSafeInteger(chunkSize) || chunkSize < 1) {
+    throw new BytesClientError('invalid_argument', 'chunkSize must be a whole number above 0')
+  }
+  const file = await openFile(options.path)
+  try {
+    const { size } = file
+    if (size === undefined) {
+      throw new BytesClientError('source_failed', `${options.path} is no regular file`)
+    }
+    const digests = new FileDigests(file, signal)
+    const id = await transfer({ session, file, size, digests, chunkSize, options })
+    const digest = await digests.whole(size)
+    await file.checkUnchanged()
+    await compareStored(session, { id, size, digest }, signal)
+    return { id, size, digest }
+  } finally {
+    await file.close()
+  }
+}
+
+interface Transfer {
+  readonly session: Session
+  readonly file: SourceFile
+  readonly size: number
+  readonly digests: FileDigests
+  readonly chunkSize: number
+  readonly options: ResumableOptions
+}
+
+/** What the service knows of an upload. */
+interface State {
+  /** Bytes that it has. */
+  readonly offset: number
+  /** Once the upload is complete. */
+  readonly rawId: string | undefined
+}
+
+/** @returns the id of the raw file */
+async function transfer(t: Transfer): Promise<string> {
+  const { session, size, options } = t
+  let url = options.resumeFrom === undefined ? undefined : session.resolve(options.resumeFrom)
+  let state: State | undefined
+  let mayBeginAnew = true
+  let failures = 0
+  /** The farthest that the service has got. */
+  let best = -1
+  const noteProgress = (offset: number): boolean => {
+    if (offset <= best) return false
+    best = offset
+    failures = 0
+    return true
+  }
+  for (;;) {
+    try {
+      if (url === undefined) {
+        const created = await create(t)
+        url = created.url
+        state = created.state
+        options.onUploadUrl?.(url.href)
+      }
+      // Complete, and not told as what: the service may have ended before it could say.
+      if (state?.offset === size && state.rawId === undefined) state = undefined
+      state ??= await ask(t, url)
+      noteProgress(state.offset)
+      options.onProgress?.({ sent: state.offset, total: size })
+      if (state.rawId !== undefined) return state.rawId
+      state = await sendChunk(t, url, state.offset)
+      if (!noteProgress(state.offset) && state.rawId === undefined) {
+        throw unexpected('the upload does not go on, though its parts are accepted')
+      }
+    } catch (error) {
+      if (!(error instanceof BytesClientError)) throw error
+      if (error.code === 'not_found' && url !== undefined && mayBeginAnew) {
+        mayBeginAnew = false
+        url = undefined
+        best = -1
+        continue
+      }
+      const { status } = error
+      if (!isTransient(error) && !ASK_AGAIN.includes(status)) throw error
+      failures++
+      if (failures >= MAX_TRIES) throw error
+      state = undefined
+      // A damaged chunk is no sign of a busy service.
+      if (status !== CHECKSUM_MISMATCH) {
+        await session.pause(delayMs(failures, error), options.signal)
+      }
+    }
+  }
+}
+
+async function create({ session, size, options }: Transfer): Promise<{ url: URL; state: State }> {
+  const { jobId, name, tags = [], signal } = options
+  const metadata: Record<string, string> = { boefje_meta_id: jobId }
+  if (name !== undefined) metadata.filename = name
+  if (tags.length > 0) metadata.tags = JSON.stringify(tags)
+  const answer = await session.send({
+    method: 'POST',
+    path: 'bytes/uploads',
+    headers: {
+      ...TUS,
+      'upload-length': String(size),
+      'upload-metadata': Object.entries(metadata)
+        .map(([key, value]) => `${key} ${Buffer.from(value).toString('base64')}`)
+        .join(','),
+    },
+    body: () => '',
+    signal,
+  })
+  await answer.body?.cancel()
+  const location = answer.headers.get('location')
+  if (location === null) throw unexpected('the upload was begun without an address')
+  const url = session.resolve(location, session.resolve('bytes/uploads'))
+  return { url, state: { offset: 0, rawId: rawIdOf(answer) } }
+}
+
+async function ask({ session, size, options }: Transfer, url: URL): Promise<State> {
+  const { signal } = options
+  const answer = await session.send({ method: 'HEAD', path: url, headers: TUS, signal })
+  const length = answer.headers.get('upload-length')
+  if (length !== null && length !== String(size)) {
+    throw new BytesClientError(
+      'invalid_argument',
+      `the upload is one of ${length} bytes, and the file has ${size}: begin a new upload`,
+    )
+  }
+  return stateOf(answer, size)
+}
+
+/** Sends the chunk that begins at `offset`; an empty one when that is the end. */
+async function sendChunk(t: Transfer, url: URL, offset: number): Promise<State> {
+  const { session, file, size, digests, chunkSize, options } = t
+  const end = Math.min(offset + chunkSize, size)
+  const checksum = await digests.part(offset, end)
+  const body = async function* (): AsyncGenerator<Uint8Array> {
+    let sent = offset
+    for await (const bytes of file.read(offset, end)) {
+      sent += bytes.byteLength
+      options.onProgress?.({ sent, total: size })
+      yield bytes
+    }
+  }
+  const answer = await session.send({
+    method: 'PATCH',
+    path: url,
+    headers: {
+      ...TUS,
+      'upload-offset': String(offset),
+      'upload-checksum': `sha256 ${checksum}`,
+      'content-type': 'application/offset+octet-stream',
+      'content-length': String(end - offset),
+    },
+    body,
+    signal: options.signal,
+  })
+  await answer.body?.cancel()
+  return stateOf(answer, size)
+}
+
+function stateOf(answer: Response, size: number): State {
+  const text = answer.headers.get('upload-offset') ?? ''
+  const offset = Number(text)
+  if (!/^\d{1,15}$/.test(text) || offset > size) {
+    throw unexpected('the service does not tell how much of the upload it has')
+  }
+  return { offset, rawId: rawIdOf(answer) }
+}
+
+const rawIdOf = (answer: Response): string | undefined =>
+  answer.headers.get('bytes-raw-id') ?? undefined
+
+function unexpected(message: string): BytesClientError {
+  return new BytesClientError('unexpected_answer', message)
+}

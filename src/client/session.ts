@@ -1,0 +1,178 @@
+/** Requests to one service, with a bearer token that is renewed as needed. */
+import {
+  abortedError,
+  BytesClientError,
+  errorOfAnswer,
+  networkError,
+  throwIfAborted,
+} from './errors.js'
+import { type Pause, repeat } from './retry.js'
+import { type Credentials, createTokens } from './tokens.js'
+
+/**
+ * For requests with a streamed body. Others are cloned before they are sent, and the clone would
+ * keep all of the body in memory (nodejs/undici issue 4058).
+ */
+const UNCLONED = { redirect: 'error', window: null } as const
+
+/** A request. */
+export interface Call {
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PATCH'
+  /** Relative to the URL of the service, without a leading slash; or a URL that it gave. */
+  readonly path: string | URL
+  readonly headers?: Readonly<Record<string, string>>
+  /** Gives the body, once for each time the request is sent. */
+  readonly body?: () => string | AsyncIterable<Uint8Array>
+  /** False when `body` can be called only once. */
+  readonly replayable?: boolean
+  /** How often the request may be sent when it fails in a way that may pass. Default: once. */
+  readonly tries?: number
+  /** Statuses that are an answer and no error, besides 2xx. */
+  readonly accept?: readonly number[]
+  readonly signal?: AbortSignal | undefined
+}
+
+/** The way to one service. */
+export interface Session {
+  /**
+   * Sends a request. A 401 is answered by a log-in and one repetition where that is possible.
+   * @throws BytesClientError for every answer that is neither 2xx nor accepted, and for none at all
+   */
+  send(call: Call): Promise<Response>
+  /** As `send`, and reads the answer, which must be JSON. */
+  sendForJson(call: Call): Promise<{ value: unknown; headers: Headers }>
+  /**
+   * A URL that the service gave.
+   * @throws BytesClientError when it is of another origin: the token must not go there
+   */
+  resolve(reference: string, base?: URL): URL
+  readonly pause: Pause
+}
+
+export type Fetch = (url: URL, init: RequestInit) => Promise<Response>
+
+/**
+ * @param url where the service is; ends with a slash
+ * @param credentials or a token that is used as it is
+ */
+export function createSession(
+  url: URL,
+  credentials: Credentials | string,
+  fetch: Fetch,
+  pause: Pause,
+): Session {
+  async function dispatch(call: Call, headers: Record<string, string>): Promise<Response> {
+    const target = new URL(call.path, url)
+    throwIfAborted(call.signal)
+    const content = call.body?.()
+    let over = false
+    let failure: { readonly error: unknown } | undefined
+    async function* guarded(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+      try {
+        for await (const chunk of chunks) {
+          // The stream may be read a little longer than the request lives.
+          if (over) return
+          yield chunk
+        }
+      } catch (error) {
+        failure = { error }
+        throw error
+      }
+    }
+    const body =
+      content === undefined || typeof content === 'string'
+        ? content
+        : ReadableStream.from(guarded(content))
+    try {
+      return await fetch(target, {
+        method: call.method,
+        headers: { ...call.headers, ...headers },
+        // A token must not follow a redirect.
+        ...(typeof body === 'object' ? UNCLONED : { redirect: 'manual' as const }),
+        // Else Node >= 24.14 hides a 401 to a streamed body (nodejs/undici issue 5018).
+        credentials: 'omit',
+        ...(body !== undefined && { body, duplex: 'half' as const }),
+        ...(call.signal && { signal: call.signal }),
+      })
+    } catch (error) {
+      over = true
+      // What the body failed with says more than that the request failed.
+      if (failure !== undefined) throw failure.error
+      throw call.signal?.aborted ? abortedError(call.signal) : networkError(error, target.origin)
+    }
+  }
+
+  async function readJson(answer: Response, call: Call): Promise<unknown> {
+    let text: string
+    try {
+      text = await answer.text()
+    } catch (error) {
+      throw call.signal?.aborted ? abortedError(call.signal) : networkError(error, url.origin)
+    }
+    try {
+      return JSON.parse(text) as unknown
+    } catch {
+      throw new BytesClientError(
+        'unexpected_answer',
+        `${nameOf(call)} was not answered with JSON`,
+        {
+          status: answer.status,
+        },
+      )
+    }
+  }
+
+  const nameOf = ({ method, path }: Call): string =>
+    `${method} ${new URL(path, url).pathname}`.slice(0, 200)
+
+  async function demand(call: Call, answer: Response): Promise<Response> {
+    if (answer.ok || call.accept?.includes(answer.status)) return answer
+    throw await errorOfAnswer(answer, nameOf(call))
+  }
+
+  const tokens = createTokens(credentials, (form) => {
+    const call: Call = {
+      method: 'POST',
+      path: 'token',
+      headers: { 'content-type': 'application/x-www-form-urlencoded' },
+      body: () => form,
+      signal: AbortSignal.timeout(60_000),
+    }
+    const logIn = async () => {
+      const answer = await demand(call, await dispatch(call, {}))
+      return { body: await readJson(answer, call), date: answer.headers.get('date') }
+    }
+    return repeat(logIn, { tries: 3, pause, signal: undefined })
+  })
+
+  async function sendOnce(call: Call): Promise<Response> {
+    const token = await tokens.get(call.signal)
+    const answer = await dispatch(call, { authorization: `Bearer ${token}` })
+    if (answer.status !== 401 || !tokens.renewable || call.replayable === false) {
+      return demand(call, answer)
+    }
+    await answer.body?.cancel()
+    const renewed = await tokens.renew(token, call.signal)
+    return demand(call, await dispatch(call, { authorization: `Bearer ${renewed}` }))
+  }
+
+  const timesOf = ({ tries = 1, signal }: Call) => ({ tries, pause, signal })
+
+  return {
+    send: (call) => repeat(() => sendOnce(call), timesOf(call)),
+    sendForJson: (call) =>
+      repeat(async () => {
+        const answer = await sendOnce(call)
+        return { value: await readJson(answer, call), headers: answer.headers }
+      }, timesOf(call)),
+    resolve(reference, base = url) {
+      const target = URL.canParse(reference, base.href) ? new URL(reference, base) : undefined
+      if (target?.origin === url.origin) return target
+      throw new BytesClientError(
+        'unexpected_answer',
+        `an address of another server than ${url.origin} is not followed`,
+      )
+    },
+    pause,
+  }
+}

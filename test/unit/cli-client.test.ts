@@ -1,0 +1,199 @@
+/** The commands put, get and verify, inside this process. */
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import type { Command } from '../../src/cli/command.js'
+import { UsageError } from '../../src/cli/command.js'
+import { command as get } from '../../src/cli/get.js'
+import { command as put } from '../../src/cli/put.js'
+import { command as verify } from '../../src/cli/verify.js'
+import { SettingsError } from '../../src/environment.js'
+import { FAKE_USER, type FakeBytes, sha512, startFakeBytes } from '../support/fake-bytes.js'
+
+const JOB = '00000000-0000-4000-8000-000000000000'
+
+let fake: FakeBytes
+let folder: string
+let before: string
+let stdout: string
+const isTTY = process.stdout.isTTY
+
+beforeEach(async () => {
+  fake = await startFakeBytes()
+  folder = await mkdtemp(join(tmpdir(), 'bytes-test-cli-'))
+  before = process.cwd()
+  process.chdir(folder)
+  stdout = ''
+  vi.spyOn(process.stdout, 'write').mockImplementation(((
+    chunk: string | Uint8Array,
+    done: unknown,
+  ) => {
+    stdout += Buffer.from(chunk as Uint8Array).toString('latin1')
+    if (typeof done === 'function') done()
+    return true
+  }) as typeof process.stdout.write)
+  process.stdout.isTTY = false
+  vi.stubEnv('BYTES_URL', fake.url)
+  vi.stubEnv('BYTES_USERNAME', FAKE_USER.username)
+  vi.stubEnv('BYTES_PASSWORD', FAKE_USER.password)
+  vi.stubEnv('BYTES_DATA_DIR', undefined)
+})
+
+afterEach(async () => {
+  vi.restoreAllMocks()
+  vi.unstubAllEnvs()
+  process.stdout.isTTY = isTTY
+  process.chdir(before)
+  await fake.close()
+  await rm(folder, { recursive: true, force: true })
+})
+
+const usage = async (command: Command, ...args: string[]): Promise<string> => {
+  const error = await command.run(args).catch((found: unknown) => found)
+  if (error instanceof UsageError) return error.message
+  throw new Error(`no usage error: ${error}`)
+}
+
+describe('put', () => {
+  it('stores each file for a job of its own', async () => {
+    await writeFile('a.txt', 'one')
+    await writeFile('b.txt', 'two')
+    const started = Date.now()
+    expect(
+      await put.run(['a.txt', 'b.txt', '--organization', 'acme', '--tag', 'x/y', '--tag', 'z']),
+    ).toBe(0)
+    const [a, b] = fake.raws.values()
+    expect(stdout).toBe(`${a?.id}  a.txt\n${b?.id}  b.txt\n`)
+    expect(a).toMatchObject({ name: 'a.txt', tags: '["x/y","z"]', content: Buffer.from('one') })
+    expect(a?.job).not.toBe(b?.job)
+    const job = fake.jobs.get(a?.job ?? '')
+    expect(job).toMatchObject({ organization: 'acme', boefje: { id: 'manual' }, input_ooi: null })
+    expect(job?.started_at).toBe(job?.ended_at)
+    expect(Math.abs(Date.parse(String(job?.ended_at)) - started)).toBeLessThan(60_000)
+  })
+
+  it('stores a file for a job that is there, under a name', async () => {
+    await writeFile('a', 'one')
+    expect(await put.run(['a', '--job', JOB, '--name', 'n\u001bm', '--json'])).toBe(0)
+    const [a] = fake.raws.values()
+    expect(a).toMatchObject({ job: JOB, name: 'n\u001bm' })
+    expect(JSON.parse(stdout)).toEqual({
+      id: a?.id,
+      name: 'n\u001bm',
+      job: JOB,
+      size: 3,
+      digest: `sha512:${sha512(Buffer.from('one')).toString('hex')}`,
+    })
+    expect(fake.sent('POST /bytes/boefje_meta')).toEqual([])
+  })
+
+  it('tells which file it could not store, after those that it could', async () => {
+    await writeFile('a', 'one')
+    const failed = put.run(['a', 'none', '--organization', 'acme'])
+    await expect(failed).rejects.toThrow(/^none: none cannot be read: ENOENT/)
+    expect(stdout).toMatch(/^\S+ {2}a\n$/)
+  })
+
+  it('has files, and either an organization or a job', async () => {
+    expect(await usage(put, '--organization', 'o')).toMatch(/files/)
+    expect(await usage(put, 'a')).toMatch(/--organization or --job/)
+    expect(await usage(put, 'a', '--organization', 'o', '--job', JOB)).toMatch(/either/)
+    expect(await usage(put, 'a', 'b', '--job', JOB)).toMatch(/--job is for one file/)
+    expect(await usage(put, 'a', 'b', '--organization', 'o', '--name', 'n')).toMatch(/--name/)
+    await expect(put.run(['a', '--nonsense'])).rejects.toThrow(/nonsense/)
+    expect(fake.requests).toEqual([])
+  })
+})
+
+describe('get', () => {
+  it('writes to the standard output, and to a file', async () => {
+    const { id } = fake.store('content')
+    expect(await get.run([id])).toBe(0)
+    expect(stdout).toBe('content')
+    expect(await get.run([id, '-o', '-'])).toBe(0)
+    expect(stdout).toBe('contentcontent')
+    expect(await get.run([id, '-o', 'out'])).toBe(0)
+    expect(await readFile('out', 'utf8')).toBe('content')
+    await expect(get.run([id, '-o', 'out'])).rejects.toThrow(/out is there already/)
+    await writeFile('out', 'changed')
+    expect(await get.run([id, '-o', 'out', '--force'])).toBe(0)
+    expect(await readFile('out', 'utf8')).toBe('content')
+  })
+
+  it('writes no content to a terminal, but to a file of its name in the current folder', async () => {
+    process.stdout.isTTY = true
+    const { id } = fake.store('content', '../../.evil')
+    expect(await get.run([id])).toBe(0)
+    expect(stdout).toBe('evil\n')
+    expect(await readdir('.')).toEqual(['evil'])
+    await expect(get.run([id])).rejects.toThrow(/evil is there already/)
+    const unnamed = fake.store('content', '..')
+    expect(await get.run([unnamed.id])).toBe(0)
+    expect((await readdir('.')).sort()).toEqual([unnamed.id, 'evil'].sort())
+  })
+
+  it('takes one id', async () => {
+    expect(await usage(get)).toMatch(/one raw file/)
+    expect(await usage(get, 'a', 'b')).toMatch(/one raw file/)
+    await expect(get.run(['none'])).rejects.toThrow(/Raw file not found \(HTTP 404, request .*\)$/)
+    await expect(get.run(['a/b'])).rejects.toThrow(/HTTP 404/)
+  })
+})
+
+describe('verify', () => {
+  it('tells both digests', async () => {
+    const raw = fake.store('content')
+    expect(await verify.run([raw.id])).toBe(0)
+    expect(stdout).toMatch(
+      /^content digest {2}ok {5}sha512:[0-9a-f]{128}\nsecure hash {5}ok {5}sha512:[0-9a-f]{128}\n$/,
+    )
+  })
+
+  it('tells what is wrong, and with what', async () => {
+    const raw = fake.store('content')
+    const stderr = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
+    const job = fake.jobs.get(JOB)
+    if (job) job.ended_at = '2026-01-01T00:00:02Z'
+    expect(await verify.run([raw.id])).toBe(1)
+    expect(stdout).toMatch(/\nsecure hash {5}WRONG {2}sha512:[0-9a-f]{128}, recorded sha512:/)
+    expect(stderr).toHaveBeenCalledWith(`bytes: raw file ${raw.id} is not what was stored\n`)
+    expect(await usage(verify)).toMatch(/one raw file/)
+  })
+})
+
+describe('the credentials', () => {
+  const keep = (text: string) => writeFile('credentials.json', text)
+  const KEPT = JSON.stringify({ ...FAKE_USER, secret: 's' })
+
+  beforeEach(() => {
+    vi.stubEnv('BYTES_PASSWORD', undefined)
+    vi.stubEnv('BYTES_DATA_DIR', folder)
+  })
+
+  it('are those of the data directory', async () => {
+    await keep(KEPT)
+    const { id } = fake.store('content')
+    await get.run([id])
+    vi.stubEnv('BYTES_USERNAME', undefined)
+    await get.run([id])
+    expect(stdout).toBe('contentcontent')
+  })
+
+  it('are not told to another machine, nor taken for another user', async () => {
+    await keep(KEPT)
+    vi.stubEnv('BYTES_USERNAME', 'other')
+    await expect(get.run(['x'])).rejects.toThrow(SettingsError)
+    vi.stubEnv('BYTES_USERNAME', undefined)
+    vi.stubEnv('BYTES_URL', 'http://bytes.invalid')
+    await expect(get.run(['x'])).rejects.toThrow(/BYTES_PASSWORD: not set/)
+    expect(fake.requests).toEqual([])
+  })
+
+  it('are missing, or damaged', async () => {
+    await expect(get.run(['x'])).rejects.toThrow(/BYTES_PASSWORD: not set/)
+    await keep('{"username": "fake", "password": "hidden"')
+    await expect(get.run(['x'])).rejects.toThrow(/credentials\.json is damaged/)
+    await expect(get.run(['x'])).rejects.not.toThrow(/hidden/)
+  })
+})
