@@ -1,4 +1,4 @@
-# `make run` and `make test` need Node >= 20 and npm, nothing else.
+# `make run` and `make test` need Node >= 20.19 and npm, nothing else.
 SHELL := /bin/sh
 # The environment wins over .env, and .env over the default.
 DATA_DIR := $(if $(BYTES_DATA_DIR)$(shell grep -s '^BYTES_DATA_DIR=' .env),,BYTES_DATA_DIR=./data)
