@@ -64,6 +64,16 @@ export function markdown(cases) {
     verdict(c),
     c.peakMemory === undefined ? '' : String(Math.round(c.peakMemory)),
   ])
+  return table(head, '|---|--:|--:|--:|--:|--:|--:|---|--:|', rows)
+}
+
+/**
+ * A table in Markdown.
+ * @param {readonly string[]} head
+ * @param {string} alignment the line under the head
+ * @param {readonly (readonly string[])[]} rows
+ */
+export function table(head, alignment, rows) {
   const line = (/** @type {readonly string[]} */ cells) => `| ${cells.join(' | ')} |`
-  return [line(head), '|---|--:|--:|--:|--:|--:|--:|---|--:|', ...rows.map(line)].join('\n')
+  return [line(head), alignment, ...rows.map(line)].join('\n')
 }
