@@ -6,7 +6,7 @@ import { median } from './report.mjs'
 /** @typedef {import('./large-target.mjs').WarmService} WarmService */
 /** @typedef {import('./large-target.mjs').Measured} Measured */
 /** @typedef {import('./large-target.mjs').MeasuredService} MeasuredService */
-/** @typedef {Awaited<ReturnType<import('./large-target.mjs').startLarge>>} Target */
+/** @typedef {Awaited<ReturnType<typeof import('./large-target.mjs').startLarge>>} Target */
 /** @typedef {import('./large-report.mjs').Row} Row */
 
 /**

@@ -1,7 +1,8 @@
 /**
  * The floor for large files: the least that a server in Node.js has to do to take one durably, or to
  * give one back. POST streams the body to a file, with one SHA-512; the file and its name are fsynced
- * before the answer. GET pipes the file whose absolute path is the URL's path.
+ * before the answer, once: a server that also syncs while it receives can be faster. GET pipes
+ * the file whose absolute path is the URL's path, in pieces of Node's own choice.
  *
  * Started with an IPC channel and a directory; sends `{ url }` when it is ready.
  */

@@ -131,7 +131,8 @@ async function run(options, releases) {
   const machine = `Node ${process.version}, ${cpus().length} x ${cpus()[0]?.model.trim()}`
   process.stdout.write(
     `${machine}; large files, medians of ${options.rounds} rounds\n\n${largeMarkdown(rows)}\n\n` +
-      'Speed counts bytes of content. The floor takes and gives the content as it is.\n' +
+      'Speed counts bytes of content. The floor takes and gives the content as it is, and syncs\n' +
+      'once, at its end: a ratio over 1 comes from syncing earlier, or from larger pieces.\n' +
       'Memory: peak over that of the service at rest, the highest of the rounds.\n' +
       'CPU s: time that the process was busy, floor in brackets.\n' +
       `Failed cases: ${failed}. Warnings and errors logged: ${logged}.\n`,

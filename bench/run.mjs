@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util'
 import { startEnvironment, startFloor, startLoad } from './environment.mjs'
 import { progress, runBench, usageError } from './lifecycle.mjs'
 import { peakMemory, resetPeak } from './process-stats.mjs'
-import { markdown, median } from './report.mjs'
+import { markdown, rateOf, summary } from './report.mjs'
 
 /** @typedef {import('./load.mjs').LoadSpec} LoadSpec */
 /** @typedef {import('./load.mjs').LoadResult} LoadResult */
@@ -53,7 +53,7 @@ const SEEDS = { small: 2_000, large: 64 }
  * @property {number} [goal]
  */
 
-/** @typedef {LoadResult & { floor?: LoadResult, peakMemory?: number, backlog: number, drain: number }} Round */
+/** @typedef {import('./report.mjs').Round} Round */
 
 /** @param {string[]} argv */
 function readOptions(argv) {
@@ -172,11 +172,6 @@ class Bench {
   }
 }
 
-/** @param {LoadResult} result */
-function rateOf({ requests, seconds }) {
-  return seconds > 0 ? requests / seconds : 0
-}
-
 /** @param {{ small: LoadResult, large: LoadResult }} seeds @returns {Planned[]} */
 function plan({ small, large }) {
   const content = (/** @type {string} */ id) => `/bytes/raw/${id}`
@@ -197,35 +192,6 @@ function plan({ small, large }) {
     { name: 'GET list by MIME type', request: { kind: 'get', paths: [tagged] } },
     { name: 'GET metrics', request: { kind: 'get', paths: ['/metrics'] } },
   ]
-}
-
-/** A result without its lists. @template {LoadResult} T @param {T} result */
-function figures({ ids: _, jobs: __, failures: ___, ...numbers }) {
-  return numbers
-}
-
-/** @param {Planned} planned @param {Round[]} rounds */
-function summary({ name, target, goal }, rounds) {
-  const floors = rounds.flatMap((round) => round.floor ?? [])
-  const ratios = rounds.flatMap((round) => (round.floor ? rateOf(round) / rateOf(round.floor) : []))
-  const peaks = rounds.flatMap((round) => round.peakMemory ?? [])
-  return {
-    name,
-    requestsPerSecond: median(rounds.map(rateOf)),
-    p50: median(rounds.map((round) => round.p50)),
-    p99: median(rounds.map((round) => round.p99)),
-    cpu: median(rounds.map((round) => round.cpu)),
-    floorCpu: floors.length > 0 ? median(floors.map((floor) => floor.cpu)) : undefined,
-    floor: floors.length > 0 ? median(floors.map(rateOf)) : undefined,
-    ratio: ratios.length > 0 ? median(ratios) : undefined,
-    target,
-    goal,
-    peakMemory: peaks.length > 0 ? Math.max(...peaks) : undefined,
-    rounds: rounds.map(({ floor, ...round }) => ({
-      ...figures(round),
-      ...(floor && { floor: figures(floor) }),
-    })),
-  }
 }
 
 /** @param {Environment} environment @param {Options} options */
