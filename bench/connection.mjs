@@ -53,10 +53,15 @@ export class Connection {
     socket.on('close', () => this.#reject?.(new Error('the server closed the connection')))
   }
 
-  /** @param {string} url */
-  static async open(url) {
+  /** @param {string} url @param {number} [writeBuffer] bytes that may wait to be sent */
+  static async open(url, writeBuffer) {
     const { hostname, port } = new URL(url)
-    const socket = connect({ host: hostname, port: Number(port), noDelay: true })
+    const address = { host: hostname, port: Number(port), noDelay: true }
+    // Handed on to the stream, though the types do not tell.
+    const socket = connect({
+      ...address,
+      ...(writeBuffer && { writableHighWaterMark: writeBuffer }),
+    })
     await once(socket, 'connect')
     return new Connection(socket)
   }
@@ -75,6 +80,25 @@ export class Connection {
       this.#keep = keep
       this.#socket.write(request)
     })
+  }
+
+  /**
+   * Sends a request in pieces, the head first, as fast as the server takes them. When it is answered
+   * before its end, the rest is not sent, and the connection is fit for nothing more.
+   * @param {string} head
+   * @param {Iterable<Buffer>} body pieces that must not be changed before the answer
+   * @returns {Promise<Answer>} with its body
+   */
+  async sendPieces(head, body) {
+    let answered = false
+    const answer = this.send(head, true).finally(() => {
+      answered = true
+    })
+    for (const piece of body) {
+      if (answered) break
+      if (!this.#socket.write(piece)) await Promise.race([once(this.#socket, 'drain'), answer])
+    }
+    return answer
   }
 
   close() {

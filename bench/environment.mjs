@@ -1,8 +1,8 @@
-/** What the bench runs against, all of it throwaway: database, broker, service, floor, load. */
+/** What a bench runs against, all of it throwaway: database, broker, service, floor, load. */
 import { fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { rmSync } from 'node:fs'
-import { chmod, mkdir, mkdtemp, readFile, rm, statfs, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, rm, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -15,55 +15,14 @@ const TMPFS = 0x01021994
 const START_TIMEOUT_MS = 60_000
 const CREDENTIALS = { username: 'bench', password: 'a password for the bench' }
 
-/** @typedef {import('./load.mjs').LoadSpec} LoadSpec */
-/** @typedef {import('./load.mjs').LoadResult} LoadResult */
+/** @typedef {import('./lifecycle.mjs').Releases} Releases */
 /** @typedef {import('node:child_process').ChildProcess} ChildProcess */
 
 /** @param {string} name */
 const besides = (name) => fileURLToPath(new URL(name, import.meta.url))
 
-/** Ends everything in reverse order of its start, whatever happens in between. */
-export class Releases {
-  /** @type {(() => unknown)[]} */
-  #stack = []
-  /** @type {Set<ChildProcess>} */
-  #children = new Set()
-  /** @type {Promise<void> | undefined} */
-  #released
-
-  /** @param {() => unknown} release */
-  add(release) {
-    this.#stack.push(release)
-  }
-
-  /** Notes a process, so that it is killed at the latest when this one exits. @param {ChildProcess} child */
-  child(child) {
-    this.#children.add(child)
-    child.once('exit', () => this.#children.delete(child))
-  }
-
-  release() {
-    this.#released ??= this.#release()
-    return this.#released
-  }
-
-  async #release() {
-    for (let next = this.#stack.pop(); next; next = this.#stack.pop()) {
-      try {
-        await next()
-      } catch (error) {
-        process.stderr.write(`clean-up failed: ${error}\n`)
-      }
-    }
-  }
-
-  killAll() {
-    for (const child of this.#children) child.kill('SIGKILL')
-  }
-}
-
 /**
- * Starts everything. When it fails, what was started is for `releases` to end.
+ * Starts the database and the broker. When it fails, what was started is for `releases` to end.
  * @param {Releases} releases
  * @param {object} options
  * @param {string} [options.directory] where to make the directory of all files
@@ -92,13 +51,17 @@ export async function startEnvironment(releases, options) {
   const queueUri = broker ? await startQueue(root, releases) : undefined
   if (!queueUri) onProgress(`no RabbitMQ${broker ? ' is installed' : ''}: the service runs without`)
   return {
+    root,
+    dataDir: dataDirOf(root),
+    databaseUri,
     broker: queueUri !== undefined,
-    service: await startService(root, { databaseUri, queueUri, nodeOptions }, releases),
-    floor: await startFloor(root, databaseUri, releases),
-    load: startLoad(releases),
     query: await openDatabase(databaseUri, releases),
+    startService: () => startService(root, { databaseUri, queueUri, nodeOptions }, releases),
   }
 }
+
+/** @param {string} root */
+const dataDirOf = (root) => join(root, 'data')
 
 /** @param {string} root @param {Releases} releases */
 async function startDatabase(root, releases) {
@@ -146,21 +109,24 @@ async function startService(root, { databaseUri, queueUri, nodeOptions }, releas
       BYTES_PASSWORD: CREDENTIALS.password,
       BYTES_SECRET: 'a secret that only the bench knows, of 32 bytes and more',
       BYTES_DB_URI: databaseUri,
-      BYTES_DATA_DIR: join(root, 'data'),
+      BYTES_DATA_DIR: dataDirOf(root),
       BYTES_PORT: String(port),
       BYTES_LOGGING_LEVEL: 'warn',
       BYTES_LOGGING_FORMAT: 'json',
       BYTES_ACCESS_TOKEN_EXPIRE_MINUTES: '1440',
+      // An interrupted bench need not wait for the requests that it has given up.
+      BYTES_SHUTDOWN_TIMEOUT_SECONDS: '2',
       ...(queueUri && { QUEUE_URI: queueUri }),
     },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   releases.child(child)
   const exited = once(child, 'exit')
-  releases.add(async () => {
+  const stop = async () => {
     child.kill('SIGTERM')
     await exited
-  })
+  }
+  releases.add(stop)
   let log = ''
   const read = (/** @type {Buffer} */ chunk) => {
     log += chunk
@@ -170,7 +136,7 @@ async function startService(root, { databaseUri, queueUri, nodeOptions }, releas
   await waitUntilHealthy(url, child, () => log)
   // What it logged while it started says nothing of the load.
   log = ''
-  return { url, pid: child.pid ?? 0, token: await logIn(url), log: () => log }
+  return { url, pid: child.pid ?? 0, token: await logIn(url), log: () => log, stop }
 }
 
 /** @param {string} url @param {ChildProcess} child @param {() => string} log */
@@ -199,17 +165,14 @@ async function logIn(url) {
   return String(token)
 }
 
-/** @param {string} root @param {string} databaseUri @param {Releases} releases */
-async function startFloor(root, databaseUri, releases) {
-  const directory = join(root, 'floor')
-  await mkdir(directory)
-  const child = fork(besides('floor.mjs'), [directory, databaseUri])
-  releases.child(child)
-  const exited = once(child, 'exit')
-  releases.add(async () => {
-    child.kill('SIGKILL')
-    await exited
-  })
+/**
+ * Starts a program of this folder as a floor: it sends its `{ url }` when it is ready.
+ * @param {string} name
+ * @param {string[]} args
+ * @param {Releases} releases
+ */
+export async function startFloor(name, args, releases) {
+  const { child, exited } = startChild(name, args, releases)
   const [message] = await Promise.race([
     once(child, 'message'),
     exited.then(() => Promise.reject(new Error('the floor does not start'))),
@@ -218,20 +181,18 @@ async function startFloor(root, databaseUri, releases) {
 }
 
 /**
+ * Starts a program of this folder that makes load. It answers each message, a spec, with `{ value }`
+ * or `{ error }`.
+ * @template Spec, Result
+ * @param {string} name
  * @param {Releases} releases
- * @returns {(spec: LoadSpec) => Promise<LoadResult>}
+ * @returns {(spec: Spec) => Promise<Result>} one at a time
  */
-function startLoad(releases) {
-  const child = fork(besides('load.mjs'))
-  releases.child(child)
-  const exited = once(child, 'exit')
-  releases.add(async () => {
-    child.kill('SIGKILL')
-    await exited
-  })
+export function startLoad(name, releases) {
+  const { child, exited } = startChild(name, [], releases)
   return async (spec) => {
     const answer = once(child, 'message')
-    child.send(spec)
+    child.send(/** @type {import('node:child_process').Serializable} */ (spec))
     const [message] = await Promise.race([
       answer,
       exited.then(() => Promise.reject(new Error('the load process has ended'))),
@@ -241,15 +202,14 @@ function startLoad(releases) {
   }
 }
 
-/** Peak memory of a process since `resetPeak`, in MiB; undefined where there is no /proc. @param {number} pid */
-export async function peakMemory(pid) {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')
-  const found = /^VmHWM:\s+(\d+) kB$/m.exec(status)
-  return found ? Number(found[1]) / 1024 : undefined
-}
-
-/** @param {number} pid */
-export async function resetPeak(pid) {
-  // proc_pid_clear_refs(5)
-  await writeFile(`/proc/${pid}/clear_refs`, '5').catch(() => undefined)
+/** @param {string} name @param {string[]} args @param {Releases} releases */
+function startChild(name, args, releases) {
+  const child = fork(besides(name), args)
+  releases.child(child)
+  const exited = once(child, 'exit')
+  releases.add(async () => {
+    child.kill('SIGKILL')
+    await exited
+  })
+  return { child, exited }
 }

@@ -28,8 +28,8 @@
  * @property {string[]} jobs whose uploads these were
  */
 import { randomBytes, randomUUID } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { Connection, requestHead } from './connection.mjs'
+import { cpuTime } from './process-stats.mjs'
 
 /** Uploads of one job, each with MIME types of its own. */
 export const UPLOADS_PER_JOB = 4
@@ -233,14 +233,6 @@ async function drive(spec, source, { seconds = Infinity, count = Infinity, keep 
 /** @param {number[]} sorted @param {number} share */
 function quantile(sorted, share) {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0
-}
-
-/** CPU time that a process has used, user and system, in ms; 0 where there is no /proc. @param {number} pid */
-async function cpuTime(pid) {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
-  // Fields 14 and 15 (proc_pid_stat(5)), counted behind the name, in ticks of 10 ms.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return stat === '' ? 0 : (Number(fields[11]) + Number(fields[12])) * 10
 }
 
 /** @param {LoadSpec} spec */

@@ -16,12 +16,52 @@
  * @property {object[]} rounds
  */
 
+/** @typedef {import('./load.mjs').LoadResult} LoadResult */
+/** @typedef {LoadResult & { floor?: LoadResult, peakMemory?: number, backlog: number, drain: number }} Round */
+
 /** @param {readonly number[]} values */
 export function median(values) {
   const sorted = [...values].sort((a, b) => a - b)
   const middle = sorted.length >> 1
   const [low = 0, high = 0] = [sorted[middle - 1], sorted[middle]]
   return sorted.length % 2 === 1 ? high : (low + high) / 2
+}
+
+/** Requests per second. @param {LoadResult} result */
+export function rateOf({ requests, seconds }) {
+  return seconds > 0 ? requests / seconds : 0
+}
+
+/** A result without its lists. @template {LoadResult} T @param {T} result */
+function figures({ ids: _, jobs: __, failures: ___, ...numbers }) {
+  return numbers
+}
+
+/**
+ * @param {{ name: string, target?: number, goal?: number }} planned
+ * @param {Round[]} rounds
+ */
+export function summary({ name, target, goal }, rounds) {
+  const floors = rounds.flatMap((round) => round.floor ?? [])
+  const ratios = rounds.flatMap((round) => (round.floor ? rateOf(round) / rateOf(round.floor) : []))
+  const peaks = rounds.flatMap((round) => round.peakMemory ?? [])
+  return {
+    name,
+    requestsPerSecond: median(rounds.map(rateOf)),
+    p50: median(rounds.map((round) => round.p50)),
+    p99: median(rounds.map((round) => round.p99)),
+    cpu: median(rounds.map((round) => round.cpu)),
+    floorCpu: floors.length > 0 ? median(floors.map((floor) => floor.cpu)) : undefined,
+    floor: floors.length > 0 ? median(floors.map(rateOf)) : undefined,
+    ratio: ratios.length > 0 ? median(ratios) : undefined,
+    target,
+    goal,
+    peakMemory: peaks.length > 0 ? Math.max(...peaks) : undefined,
+    rounds: rounds.map(({ floor, ...round }) => ({
+      ...figures(round),
+      ...(floor && { floor: figures(floor) }),
+    })),
+  }
 }
 
 /** @param {number} value */
@@ -64,6 +104,16 @@ export function markdown(cases) {
     verdict(c),
     c.peakMemory === undefined ? '' : String(Math.round(c.peakMemory)),
   ])
+  return table(head, '|---|--:|--:|--:|--:|--:|--:|---|--:|', rows)
+}
+
+/**
+ * A table in Markdown.
+ * @param {readonly string[]} head
+ * @param {string} alignment the line under the head
+ * @param {readonly (readonly string[])[]} rows
+ */
+export function table(head, alignment, rows) {
   const line = (/** @type {readonly string[]} */ cells) => `| ${cells.join(' | ')} |`
-  return [line(head), '|---|--:|--:|--:|--:|--:|--:|---|--:|', ...rows.map(line)].join('\n')
+  return [line(head), alignment, ...rows.map(line)].join('\n')
 }

@@ -3,15 +3,19 @@
  * Measures the service against the floor of bench/floor.mjs, in alternating rounds on one machine.
  * Compare ratios, not rates: those differ from machine to machine and from minute to minute.
  */
+import { mkdir } from 'node:fs/promises'
 import { cpus } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { peakMemory, Releases, resetPeak, startEnvironment } from './environment.mjs'
-import { markdown, median } from './report.mjs'
+import { startEnvironment, startFloor, startLoad } from './environment.mjs'
+import { progress, runBench, usageError } from './lifecycle.mjs'
+import { peakMemory, resetPeak } from './process-stats.mjs'
+import { markdown, rateOf, summary } from './report.mjs'
 
 /** @typedef {import('./load.mjs').LoadSpec} LoadSpec */
 /** @typedef {import('./load.mjs').LoadResult} LoadResult */
-/** @typedef {Awaited<ReturnType<typeof startEnvironment>>} Environment */
+/** @typedef {Awaited<ReturnType<typeof startAll>>} Environment */
 
 const USAGE = `Usage: node bench/run.mjs [options]
 
@@ -49,7 +53,7 @@ const SEEDS = { small: 2_000, large: 64 }
  * @property {number} [goal]
  */
 
-/** @typedef {LoadResult & { floor?: LoadResult, peakMemory?: number, backlog: number, drain: number }} Round */
+/** @typedef {import('./report.mjs').Round} Round */
 
 /** @param {string[]} argv */
 function readOptions(argv) {
@@ -73,16 +77,12 @@ function readOptions(argv) {
     Number,
   )
   if (!(seconds > 0) || !(rounds >= 1) || !(connections >= 1)) {
-    const message = '--seconds, --rounds and --connections take positive numbers'
-    throw Object.assign(new TypeError(message), { code: 'ERR_PARSE_ARGS' })
+    throw usageError('--seconds, --rounds and --connections take positive numbers')
   }
   return { ...values, seconds, rounds: Math.floor(rounds), connections: Math.floor(connections) }
 }
 
 /** @typedef {ReturnType<typeof readOptions>} Options */
-
-/** @param {string} text */
-const progress = (text) => void process.stderr.write(`${text}\n`)
 
 class Bench {
   /** @type {Environment} */
@@ -172,11 +172,6 @@ class Bench {
   }
 }
 
-/** @param {LoadResult} result */
-function rateOf({ requests, seconds }) {
-  return seconds > 0 ? requests / seconds : 0
-}
-
 /** @param {{ small: LoadResult, large: LoadResult }} seeds @returns {Planned[]} */
 function plan({ small, large }) {
   const content = (/** @type {string} */ id) => `/bytes/raw/${id}`
@@ -197,35 +192,6 @@ function plan({ small, large }) {
     { name: 'GET list by MIME type', request: { kind: 'get', paths: [tagged] } },
     { name: 'GET metrics', request: { kind: 'get', paths: ['/metrics'] } },
   ]
-}
-
-/** A result without its lists. @template {LoadResult} T @param {T} result */
-function figures({ ids: _, jobs: __, failures: ___, ...numbers }) {
-  return numbers
-}
-
-/** @param {Planned} planned @param {Round[]} rounds */
-function summary({ name, target, goal }, rounds) {
-  const floors = rounds.flatMap((round) => round.floor ?? [])
-  const ratios = rounds.flatMap((round) => (round.floor ? rateOf(round) / rateOf(round.floor) : []))
-  const peaks = rounds.flatMap((round) => round.peakMemory ?? [])
-  return {
-    name,
-    requestsPerSecond: median(rounds.map(rateOf)),
-    p50: median(rounds.map((round) => round.p50)),
-    p99: median(rounds.map((round) => round.p99)),
-    cpu: median(rounds.map((round) => round.cpu)),
-    floorCpu: floors.length > 0 ? median(floors.map((floor) => floor.cpu)) : undefined,
-    floor: floors.length > 0 ? median(floors.map(rateOf)) : undefined,
-    ratio: ratios.length > 0 ? median(ratios) : undefined,
-    target,
-    goal,
-    peakMemory: peaks.length > 0 ? Math.max(...peaks) : undefined,
-    rounds: rounds.map(({ floor, ...round }) => ({
-      ...figures(round),
-      ...(floor && { floor: figures(floor) }),
-    })),
-  }
 }
 
 /** @param {Environment} environment @param {Options} options */
@@ -285,49 +251,31 @@ async function report(options, environment) {
   return failed > 0 ? 1 : 0
 }
 
-async function main() {
-  const options = readOptions(process.argv.slice(2))
-  if (options.help) {
-    process.stdout.write(USAGE)
-    return 0
-  }
-  const releases = new Releases()
-  const signal = nextSignal()
-  try {
-    progress('starting')
-    const run = startEnvironment(releases, {
-      ...(options.dir !== undefined && { directory: options.dir }),
-      broker: options.broker,
-      nodeOptions: options.node.split(' ').filter((word) => word !== ''),
-      onProgress: progress,
-    }).then((environment) => report(options, environment))
-    return await Promise.race([run, signal])
-  } finally {
-    progress('cleaning up')
-    await releases.release()
-  }
-}
-
-/** Resolves to the exit code that a signal asks for; the second signal ends the process at once. */
-function nextSignal() {
-  return new Promise((resolve) => {
-    for (const [signal, number] of Object.entries({ SIGINT: 2, SIGTERM: 15, SIGHUP: 1 })) {
-      let seen = false
-      process.on(signal, () => {
-        if (seen) process.exit(128 + number)
-        seen = true
-        resolve(128 + number)
-      })
-    }
+/** @param {Options} options @param {import('./lifecycle.mjs').Releases} releases */
+async function startAll(options, releases) {
+  const environment = await startEnvironment(releases, {
+    ...(options.dir !== undefined && { directory: options.dir }),
+    broker: options.broker,
+    nodeOptions: options.node.split(' ').filter((word) => word !== ''),
+    onProgress: progress,
   })
+  const directory = join(environment.root, 'floor')
+  await mkdir(directory)
+  /** @type {(spec: LoadSpec) => Promise<LoadResult>} */
+  const load = startLoad('load.mjs', releases)
+  return {
+    ...environment,
+    service: await environment.startService(),
+    floor: await startFloor('floor.mjs', [directory, environment.databaseUri], releases),
+    load,
+  }
 }
 
-main().then(
-  // Not by itself: an interrupted start may have left something that keeps the process alive.
-  (code) => process.exit(code),
-  (error) => {
-    const usage = error instanceof TypeError && 'code' in error
-    progress(usage ? `${error.message}\n\n${USAGE}` : error.stack)
-    process.exit(usage ? 64 : 1)
+runBench({
+  usage: USAGE,
+  readOptions,
+  run: async (options, releases) => {
+    progress('starting')
+    return report(options, await startAll(options, releases))
   },
-)
+})
