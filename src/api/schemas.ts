@@ -172,7 +172,9 @@ export const uploadQuery = z.object({
 export const formUpload = z
   .object({
     file: text.meta({ format: 'binary', description: 'A file; there may be several, of any name' }),
-    tag: tags.default([]),
+    tag: tags.default([]).meta({
+      description: 'MIME types: before the first file of all files, after a file of that one',
+    }),
   })
   .meta({ id: 'FormUpload', description: 'Files that a job produced' })
 

@@ -23,6 +23,10 @@ export function ingestRoute(ports: IngestPorts, limits: UploadLimits): Route {
     summary: 'Store the files of a job: all of them, or none',
     access: 'bearer',
     query: schemas.uploadQuery,
+    headers: {
+      'Content-Digest': 'sha-256 or sha-512 of the body as it is sent (RFC 9530): it is checked',
+      'Repr-Digest': 'The same',
+    },
     reads: {
       'application/json': schemas.rawUpload,
       'multipart/form-data': schemas.formUpload,

@@ -5,7 +5,7 @@ import { type AppContext, type Route, route } from '../route.js'
 import { failure } from '../schemas.js'
 import { CHECKSUM_ALGORITHMS } from '../tus/checksum.js'
 import { createTusHandler, type TusOptions } from '../tus/handler.js'
-import { TUS_VERSION } from '../tus/preflight.js'
+import { CHUNK_TYPE, TUS_VERSION } from '../tus/preflight.js'
 
 const PATH = '/bytes/uploads'
 const ONE = `${PATH}/{upload_id}`
@@ -17,7 +17,18 @@ const absent = { description: 'There is no such upload, or its job has gone', sc
 const expired = { description: 'The upload has expired', schema: failure }
 const locked = { description: 'Another request uses the upload: try again', schema: failure }
 const old = { description: `No header Tus-Resumable: ${TUS_VERSION}`, schema: failure }
+const busy = { description: 'Too many uploads, or a part is away: try again', schema: failure }
+const full = { description: 'There is no room for the file', schema: failure }
 const common = { 404: absent, 410: expired, 412: old, 423: locked }
+
+const VERSION = { 'Tus-Resumable': `Always ${TUS_VERSION}` }
+const CHUNK = {
+  'Upload-Checksum': `Checksum of these bytes: ${CHECKSUM_ALGORITHMS.replaceAll(',', ', ')}, a space, the digest in base64`,
+}
+const OFFSET = { 'Upload-Offset': 'Number of bytes that have arrived' }
+const RAW_ID = { 'Bytes-Raw-Id': 'The raw file that the upload has become, once it is complete' }
+const EXPIRES = { 'Upload-Expires': 'When the upload ends if it is not complete' }
+const reads = { [CHUNK_TYPE]: z.string().meta({ format: 'binary' }) }
 
 /** Resumable uploads by the tus protocol 1.0 (https://tus.io/protocols/resumable-upload). */
 export function uploadRoutes(options: Omit<TusOptions, 'path'>): Route[] {
@@ -50,8 +61,19 @@ export function uploadRoutes(options: Omit<TusOptions, 'path'>): Route[] {
       summary: 'Create a resumable upload (tus 1.0), with its first bytes or without',
       access: 'bearer',
       always,
+      headers: {
+        ...VERSION,
+        'Upload-Length': 'Number of bytes of the file',
+        'Upload-Metadata':
+          'Pairs of a key, a space and a value in base64, separated by commas: boefje_meta_id (required), filename, filetype, tags (a JSON array of MIME types)',
+        ...CHUNK,
+      },
+      reads,
       answers: {
-        201: { description: 'Created; the header Location has its address' },
+        201: {
+          description: 'Created',
+          headers: { Location: 'Path of the upload', ...OFFSET, ...EXPIRES, ...RAW_ID },
+        },
         400: { description: 'A header is wrong', schema: failure },
         404: { description: 'There is no such job', schema: failure },
         412: old,
@@ -59,7 +81,8 @@ export function uploadRoutes(options: Omit<TusOptions, 'path'>): Route[] {
         415: { description: 'The bytes have another content type', schema: failure },
         422: { description: 'Upload-Metadata is wrong', schema: failure },
         460: { description: 'The checksum is wrong', schema: failure },
-        507: { description: 'There is no room for the file', schema: failure },
+        503: busy,
+        507: full,
       },
       handle: ({ c }) => answer(c, 'POST'),
     }),
@@ -71,7 +94,20 @@ export function uploadRoutes(options: Omit<TusOptions, 'path'>): Route[] {
       access: 'bearer',
       always,
       path,
-      answers: { 200: { description: 'Upload-Offset and Upload-Length' }, ...common },
+      headers: VERSION,
+      answers: {
+        200: {
+          description: 'How far it is',
+          headers: {
+            ...OFFSET,
+            'Upload-Length': 'Number of bytes of the file',
+            'Upload-Metadata': 'As it was given',
+            ...EXPIRES,
+            ...RAW_ID,
+          },
+        },
+        ...common,
+      },
       handle: (input) => answer(input.c, 'HEAD', input.path.upload_id),
     }),
     route({
@@ -81,13 +117,17 @@ export function uploadRoutes(options: Omit<TusOptions, 'path'>): Route[] {
       access: 'bearer',
       always,
       path,
+      headers: { ...VERSION, 'Upload-Offset': 'Where the bytes begin: as HEAD tells', ...CHUNK },
+      reads,
       answers: {
-        204: { description: 'Added; Bytes-Raw-Id is the raw file when it is complete' },
+        204: { description: 'Added', headers: { ...OFFSET, ...EXPIRES, ...RAW_ID } },
         400: { description: 'A header is wrong', schema: failure },
         409: { description: 'The upload ends elsewhere', schema: failure },
         413: { description: 'The bytes go beyond the end of the file', schema: failure },
         415: { description: 'The bytes have another content type', schema: failure },
         460: { description: 'The checksum is wrong', schema: failure },
+        503: busy,
+        507: full,
         ...common,
       },
       handle: (input) => answer(input.c, 'PATCH', input.path.upload_id),
@@ -99,6 +139,7 @@ export function uploadRoutes(options: Omit<TusOptions, 'path'>): Route[] {
       access: 'bearer',
       always,
       path,
+      headers: VERSION,
       answers: { 204: { description: 'Ended' }, ...common },
       handle: (input) => answer(input.c, 'DELETE', input.path.upload_id),
     }),
