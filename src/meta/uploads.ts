@@ -42,19 +42,20 @@ const COMMIT = {
       SELECT * FROM unnest(
         $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::bigint[],
         $8::text[], $9::text[], $10::text[], $11::text[], $12::bytea[], $13::text[], $14::text[],
-        $15::text[]
+        $15::text[], $16::text[], $17::bytea[]
       ) WITH ORDINALITY AS t (
         id, boefje_meta_id, organization, content_digest, size, address, stored_size,
         middleware, secure_hash, link, mime_types, mime_types_digest, body, headers, file_name,
-        ord
+        key_id, sealed_key, ord
       )
     ), known AS (
       SELECT b.id, b.organization, b.content_digest FROM blob b
       JOIN (SELECT DISTINCT organization, content_digest FROM input) i USING (organization, content_digest)
     ), added AS (
-      INSERT INTO blob (organization, content_digest, size, address, stored_size, middleware)
+      INSERT INTO blob (organization, content_digest, size, address, stored_size, middleware, key_id,
+                        sealed_key)
       SELECT DISTINCT ON (organization, content_digest)
-             organization, content_digest, size, address, stored_size, middleware
+             organization, content_digest, size, address, stored_size, middleware, key_id, sealed_key
       FROM input i
       WHERE NOT EXISTS (SELECT 1 FROM known k
                         WHERE k.organization = i.organization AND k.content_digest = i.content_digest)
@@ -177,5 +178,7 @@ function columnsOf(files: readonly NewRawFile[]): unknown[] {
     files.map((f) => f.event.body),
     files.map((f) => JSON.stringify(f.event.headers)),
     files.map((f) => f.fileName),
+    files.map((f) => f.blob.sealedKey?.keyId ?? null),
+    files.map((f) => f.blob.sealedKey?.sealed ?? null),
   ]
 }

@@ -48,12 +48,13 @@ export function createDiskWriter(
     const hash = middleware.transparent ? undefined : createHash('sha512')
     const counted = { size: 0 }
     const plain = middleware.transparent ? content : counting(content, counted)
+    const { stored, sealedKey } = middleware.encode(plain)
     const handle = await storageErrors(() =>
       folders.within(temporary, () => open(path, 'wx', filePermission)),
     )
     const file = new BatchedFile(handle, space)
     try {
-      for await (const chunk of middleware.encode(plain)) {
+      for await (const chunk of stored) {
         hash?.update(chunk)
         await file.write(chunk)
       }
@@ -68,7 +69,8 @@ export function createDiskWriter(
     }
     const contentDigest = digest()
     const address = hash ? hash.digest('hex') : contentDigest.slice(contentDigest.indexOf(':') + 1)
-    return { address, size: hash ? counted.size : file.size, storedSize: file.size }
+    const size = hash ? counted.size : file.size
+    return { address, size, storedSize: file.size, sealedKey }
   }
 
   const folderOf = (organization: string, { address }: StagedBlob): string =>
