@@ -105,6 +105,18 @@ export interface RawRepository {
    */
   get(blob: BlobLocation, range?: ByteRange): Promise<AsyncIterable<Uint8Array>>
   /**
+   * Address under which a content with this digest is kept; null when that is another one each
+   * time, so that nothing takes the place of a blob that is there.
+   */
+  addressOf(contentDigest: ContentDigest): string | null
+  /**
+   * Whether the stored bytes of a blob are there and have the digest that is their address.
+   * @throws BytesError `storage_unavailable`
+   */
+  intact(blob: BlobLocation): Promise<boolean>
+  /** Removes the stored bytes of a blob, if they are there. @throws BytesError `storage_unavailable` */
+  remove(blob: BlobLocation): Promise<void>
+  /**
    * Checks that content of so many bytes could be written now.
    * @throws BytesError `storage_full`, `storage_unavailable`
    */

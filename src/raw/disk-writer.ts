@@ -40,7 +40,7 @@ const CONCURRENCY = 8
 /** The writing side of a repository on disk. */
 export function createDiskWriter(
   options: DiskWriterOptions,
-): Pick<RawRepository, 'stage' | 'publish'> {
+): Pick<RawRepository, 'stage' | 'publish' | 'addressOf'> {
   const { dataDir, temporary, folders, filePermission, masked, middleware, space } = options
   const paths = new WeakMap<StagedBlob, string>()
 
@@ -68,7 +68,7 @@ export function createDiskWriter(
       await handle.close()
     }
     const contentDigest = digest()
-    const address = hash ? hash.digest('hex') : contentDigest.slice(contentDigest.indexOf(':') + 1)
+    const address = hash ? hash.digest('hex') : hexOf(contentDigest)
     const size = hash ? counted.size : file.size
     return { address, size, storedSize: file.size, sealedKey }
   }
@@ -108,6 +108,8 @@ export function createDiskWriter(
       }
     },
 
+    addressOf: (contentDigest) => (middleware.transparent ? hexOf(contentDigest) : null),
+
     publish: async (organization, staged) => {
       const byFolder = new Map<string, StagedBlob[]>()
       for (const blob of staged) {
@@ -129,6 +131,8 @@ export function createDiskWriter(
     },
   }
 }
+
+const hexOf = (digest: ContentDigest): string => digest.slice(digest.indexOf(':') + 1)
 
 /** Writes pieces in batches, one of them on its way while the next is collected. */
 class BatchedFile {

@@ -334,6 +334,7 @@ export function metaRepositoryContract(
         expect(await meta.findUploadTarget(empty?.id ?? '', digests)).toEqual({
           boefjeMeta: empty,
           existing: new Map(),
+          blobs: new Map(),
         })
         expect(await meta.findUploadTarget(randomUUID(), digests)).toBeUndefined()
       })
