@@ -16,6 +16,7 @@ const TABLE: Readonly<Record<ErrorCode, readonly [status: number, body?: (m: str
     invalid_value: [422, (message) => ({ value: message })],
     blob_missing: [500],
     blob_damaged: [500],
+    key_missing: [503],
     storage_full: [507],
     storage_unavailable: [503],
     database_unavailable: [503],

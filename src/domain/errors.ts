@@ -13,6 +13,7 @@ export type ErrorCode =
   | 'invalid_value'
   | 'blob_missing'
   | 'blob_damaged'
+  | 'key_missing'
   | 'storage_full'
   | 'storage_unavailable'
   | 'database_unavailable'

@@ -58,6 +58,8 @@ export interface UploadTarget {
   readonly boefjeMeta: BoefjeMeta
   /** Hex of the MIME types' digest to the id of the raw file that has them. */
   readonly existing: ReadonlyMap<string, Uuid>
+  /** Blobs of the job's organization that have one of the given contents, by content digest. */
+  readonly blobs: ReadonlyMap<ContentDigest, Blob>
 }
 
 /** A file whose blob is durable and whose rows are to be committed. */
@@ -123,7 +125,13 @@ export interface MetaRepository {
   findUploadTarget(
     boefjeMetaId: Uuid,
     mimeTypesDigests: readonly Buffer[],
+    contentDigests?: readonly ContentDigest[],
   ): Promise<UploadTarget | undefined>
+  /**
+   * Lets a blob have its content elsewhere, where it is whole, unless that has been done already.
+   * @param lost as it was found
+   */
+  replaceBlob(lost: Blob, found: Blob): Promise<void>
   /**
    * Commits blobs, raw files and events of one upload in one statement: all or nothing. A file
    * whose job and MIME types exist by now is not inserted.

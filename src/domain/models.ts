@@ -9,7 +9,14 @@ export type ContentDigest = string
 /** `<algorithm>:` and hex of the digest of content followed by the job's end time. */
 export type SecureHash = string
 /** Name of the file middleware that wrote a blob. */
-export type MiddlewareName = 'IDENTITY'
+export type MiddlewareName = 'IDENTITY' | 'NACL_SEALBOX'
+
+/** The key of one blob's content, sealed to a public key: only its private key opens it. */
+export interface SealedKey {
+  /** Tells the key pair; see `keyIdOf`. */
+  readonly keyId: string
+  readonly sealed: Uint8Array
+}
 
 /** The longest values that the database columns take, in characters (Unicode code points). */
 export const LIMITS = {
@@ -68,6 +75,8 @@ export interface Blob {
   /** Bytes as stored. */
   readonly storedSize: number
   readonly middleware: MiddlewareName
+  /** Null when the middleware that wrote the blob uses no key. */
+  readonly sealedKey: SealedKey | null
 }
 
 /** A raw file together with where its content is. */

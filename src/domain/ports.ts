@@ -1,5 +1,5 @@
 import type { RawFileEvent } from './events.js'
-import type { ContentDigest, MiddlewareName, SecureHash } from './models.js'
+import type { ContentDigest, MiddlewareName, SealedKey, SecureHash } from './models.js'
 
 /** Structured log of a tier. The message is constant text; what varies goes into `fields`. */
 export interface Log {
@@ -26,19 +26,33 @@ export interface StoredBytes {
   read(start: number, end: number): ByteSource
 }
 
+/** What `FileMiddleware.encode` makes of a content. */
+export interface EncodedContent {
+  readonly stored: ByteSource
+  /** To be kept with the blob: `decode` needs it. */
+  readonly sealedKey: SealedKey | null
+}
+
 /** Transforms bytes on the way to and from storage. */
 export interface FileMiddleware {
   readonly name: MiddlewareName
   /** True when the stored bytes are the plain content, so that both have the same digest. */
   readonly transparent: boolean
+  /** True when `decode` itself finds every change of the stored bytes before it passes on what is wrong. */
+  readonly authenticated: boolean
   /** Plain content to stored bytes. */
-  encode(plain: ByteSource): ByteSource
+  encode(plain: ByteSource): EncodedContent
   /**
    * Stored bytes to plain content. Reads no more of them than the range needs, as nearly as its
    * format allows. Throws `blob_damaged` for bytes that `encode` cannot have written.
+   * Throws `key_missing` at once when it lacks the key.
    * @param range of the plain content, and inside it
    */
-  decode(stored: StoredBytes, range: ByteRange): ByteSource
+  decode(
+    stored: StoredBytes,
+    range: ByteRange,
+    content: Pick<BlobLocation, 'size' | 'sealedKey'>,
+  ): ByteSource
 }
 
 /** Where a blob's bytes are and what they must be like. */
@@ -51,6 +65,8 @@ export interface BlobLocation {
   /** Number of stored bytes. */
   readonly storedSize: number
   readonly middleware: MiddlewareName
+  /** Null when the middleware uses no key. */
+  readonly sealedKey: SealedKey | null
 }
 
 /** Stored bytes that are durable, and not yet kept under their address. */
@@ -88,6 +104,18 @@ export interface RawRepository {
    *   wrong, `storage_unavailable`. While reading: `blob_damaged`, `storage_unavailable`
    */
   get(blob: BlobLocation, range?: ByteRange): Promise<AsyncIterable<Uint8Array>>
+  /**
+   * Address under which a content with this digest is kept; null when that is another one each
+   * time, so that nothing takes the place of a blob that is there.
+   */
+  addressOf(contentDigest: ContentDigest): string | null
+  /**
+   * Whether the stored bytes of a blob are there and have the digest that is their address.
+   * @throws BytesError `storage_unavailable`
+   */
+  intact(blob: BlobLocation): Promise<boolean>
+  /** Removes the stored bytes of a blob, if they are there. @throws BytesError `storage_unavailable` */
+  remove(blob: BlobLocation): Promise<void>
   /**
    * Checks that content of so many bytes could be written now.
    * @throws BytesError `storage_full`, `storage_unavailable`

@@ -14,7 +14,7 @@ export async function ingestFile(
 ): Promise<Uuid> {
   const [stored] = await ingest(ports, {
     boefjeMetaId,
-    announced: [tags],
+    buffered: false,
     receive: async (hold) => [{ name, fileName: name, tags, content: await hold(content) }],
   })
   if (!stored) throw new Error('the file was not stored')

@@ -4,11 +4,15 @@ import { safeFileName } from '../domain/file-name.js'
 import { instantNow } from '../domain/instant.js'
 import type { MetaRepository, NewRawFile, UploadTarget } from '../domain/meta-repository.js'
 import { canonicalMimeTypes, mimeTypesDigest } from '../domain/mime-types.js'
-import type { BoefjeMeta, Uuid } from '../domain/models.js'
-import type { BlobLocation, ByteSource, HashRepository, RawRepository } from '../domain/ports.js'
+import type { Blob, BoefjeMeta, Uuid } from '../domain/models.js'
+import type { ByteSource, HashRepository, RawRepository } from '../domain/ports.js'
 import { boefjeMetaText, rawFileEventText } from '../domain/wire-text.js'
 import type { HashingAlgorithm } from '../hashing/hasher.js'
+import { keepContents, removeSurplus } from './keep-contents.js'
 import { type HeldContent, Staging } from './staging.js'
+
+/** Most characters of the events of one upload. */
+const MAX_EVENTS = 128 * 1024 * 1024
 
 /** One file of an upload, whose content has been read. */
 export interface ReceivedFile {
@@ -27,8 +31,11 @@ export type Hold = (content: ByteSource) => Promise<HeldContent>
 /** Files that arrive for a job. */
 export interface Upload {
   readonly boefjeMetaId: Uuid
-  /** Sets of MIME types that are known to come, if any: for those one query is enough. */
-  readonly announced?: readonly (readonly string[])[]
+  /**
+   * True when next to nothing is left to be read from the client. Otherwise the job is looked up
+   * first, so that a long body for an unknown job is refused at its beginning.
+   */
+  readonly buffered: boolean
   /**
    * Reads the upload to its end. Of the contents that it holds, those that it does not return are
    * dropped.
@@ -55,24 +62,23 @@ export interface IngestPorts {
  * A crash in between leaves at worst a blob without a row.
  *
  * @returns name and raw file id of each file, in the order of the upload
- * @throws BytesError `boefje_meta_not_found` (nothing is read then), `mime_types_not_unique`, or
+ * @throws BytesError `boefje_meta_not_found`, `mime_types_not_unique`, or
  *   what storage and database throw; and whatever `receive` throws
  */
 export async function ingest(
   ports: IngestPorts,
   upload: Upload,
 ): Promise<[name: string, id: Uuid][]> {
-  const announced = upload.announced?.map((set) => mimeTypesDigest(canonicalMimeTypes(set))) ?? []
-  const target = await findTarget(ports, upload.boefjeMetaId, announced)
-  const staging = new Staging(ports.raw, ports.algorithm, target.boefjeMeta.endedAt)
+  const staging = new Staging(ports.raw, ports.algorithm)
   try {
+    if (!upload.buffered) await findTarget(ports, upload.boefjeMetaId, [])
     const files = (await upload.receive((content) => staging.hold(content))).map(tagged)
-    const existing = await existingOf(ports, target, announced, files)
-    const fresh = files.filter((file) => !existing.has(file.key))
+    const target = await findTarget(ports, upload.boefjeMetaId, files)
+    const fresh = files.filter((file) => !target.existing.has(file.key))
     refuseEqualSets(fresh.map(({ key }) => key))
 
-    const stored = await store(ports, target.boefjeMeta, staging, fresh)
-    const ids = new Map([...existing, ...stored])
+    const stored = await store(ports, target, staging, fresh)
+    const ids = new Map([...target.existing, ...stored])
     return files.map((file) => {
       const id = ids.get(file.key)
       if (!id) throw new Error(`the file ${file.name} was neither stored nor found`)
@@ -83,27 +89,19 @@ export async function ingest(
   }
 }
 
+/** The job, and what there is already of the files. */
 async function findTarget(
   { meta }: IngestPorts,
   boefjeMetaId: Uuid,
-  digests: readonly Buffer[],
+  files: readonly TaggedFile[],
 ): Promise<UploadTarget> {
-  const target = await meta.findUploadTarget(boefjeMetaId, digests)
+  const target = await meta.findUploadTarget(
+    boefjeMetaId,
+    files.map((file) => file.mimeTypesDigest),
+    files.map((file) => file.content.hashes.contentDigest),
+  )
   if (!target) throw new BytesError('boefje_meta_not_found', 'Boefje meta not found')
   return target
-}
-
-/** Which of the files are known: asked for again when not all of them were announced. */
-async function existingOf(
-  ports: IngestPorts,
-  target: UploadTarget,
-  announced: readonly Buffer[],
-  files: readonly TaggedFile[],
-): Promise<UploadTarget['existing']> {
-  const asked = new Set(announced.map((digest) => digest.toString('hex')))
-  if (files.every(({ key }) => asked.has(key))) return target.existing
-  const digests = files.map((file) => file.mimeTypesDigest)
-  return (await findTarget(ports, target.boefjeMeta.id, digests)).existing
 }
 
 interface TaggedFile extends ReceivedFile {
@@ -131,25 +129,37 @@ function refuseEqualSets(keys: readonly string[]): void {
 
 async function store(
   ports: IngestPorts,
-  job: BoefjeMeta,
+  target: UploadTarget,
   staging: Staging,
   files: readonly TaggedFile[],
 ): Promise<[key: string, id: Uuid][]> {
   if (files.length === 0) return []
-  const staged = await staging.stage(files.map(({ content }) => content))
-  const blobs = await ports.raw.publish(job.organization, staged)
+  const job = target.boefjeMeta
   const jobText = boefjeMetaText(job)
+  refuseTooMuchToAnnounce(files.length * jobText.length)
+  const contents = files.map(({ content }) => content)
+  const { blobs, published } = await keepContents(ports, target, staging, contents)
   const rows: NewRawFile[] = []
-  for (const [i, file] of files.entries()) {
-    const blob = blobs[i]
+  for (const file of files) {
+    const blob = blobs.get(file.content.hashes.contentDigest)
     if (blob) rows.push(await newRawFile(ports, job, jobText, file, blob))
   }
   const ids = await ports.meta.commitUpload(rows)
   ports.wakeRelay()
+  await removeSurplus(ports, target, published)
   return files.flatMap((file, i) => {
     const id = ids[i]
     return id ? [[file.key, id]] : []
   })
+}
+
+/** Each event repeats the job, and all of an upload are in memory at once. */
+function refuseTooMuchToAnnounce(characters: number): void {
+  if (characters <= MAX_EVENTS) return
+  throw new BytesError(
+    'invalid_value',
+    'too many files for a job with such long arguments: send them in several uploads',
+  )
 }
 
 /** The row of a file whose blob is durable. */
@@ -158,10 +168,9 @@ async function newRawFile(
   job: BoefjeMeta,
   jobText: string,
   file: TaggedFile,
-  blob: BlobLocation,
+  blob: Blob,
 ): Promise<NewRawFile> {
-  const { contentDigest, secureHash } = file.content.hashes
-
+  const secureHash = file.content.hashes.secureHash(job.endedAt)
   const id = randomUUID()
   const body = rawFileEventText(
     {
@@ -187,7 +196,7 @@ async function newRawFile(
     fileName: file.fileName === null ? null : safeFileName(file.fileName),
     secureHash,
     hashRetrievalLink: await hashes.store(secureHash),
-    blob: { ...blob, contentDigest },
-    event: { body, headers: { 'content-digest': contentDigest, size: blob.size } },
+    blob,
+    event: { body, headers: { 'content-digest': blob.contentDigest, size: blob.size } },
   }
 }

@@ -1,4 +1,3 @@
-import type { Instant } from '../domain/instant.js'
 import type { ByteSource, RawRepository, StagedBlob } from '../domain/ports.js'
 import {
   type ContentHashes,
@@ -30,15 +29,12 @@ interface Held extends HeldContent {
 export class Staging {
   readonly #raw: RawRepository
   readonly #algorithm: HashingAlgorithm
-  readonly #endedAt: Instant
   readonly #all = new Map<HeldContent, Held>()
   #inMemory = 0
 
-  /** @param endedAt end of the job that the contents come from, which the secure hash covers */
-  constructor(raw: RawRepository, algorithm: HashingAlgorithm, endedAt: Instant) {
+  constructor(raw: RawRepository, algorithm: HashingAlgorithm) {
     this.#raw = raw
     this.#algorithm = algorithm
-    this.#endedAt = endedAt
   }
 
   /**
@@ -46,7 +42,7 @@ export class Staging {
    * @throws whatever `content` throws, or `RawRepository.stage`
    */
   async hold(content: ByteSource): Promise<HeldContent> {
-    const hash = startHash(this.#algorithm, this.#endedAt)
+    const hash = startHash(this.#algorithm)
     const pieces = iterate(content)
     const first: Uint8Array[] = []
     let size = 0

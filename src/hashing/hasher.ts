@@ -8,10 +8,15 @@ export type HashingAlgorithm = 'sha512' | 'sha224'
 export interface ContentHashes {
   /** `sha512:` and the lower-case hex digest of the content. */
   readonly contentDigest: string
-  /** Algorithm, colon, and the lower-case hex digest of the content followed by the end time. */
-  readonly secureHash: string
   /** Number of bytes. */
   readonly size: number
+  /**
+   * Algorithm, colon, and the lower-case hex digest of the content followed, without a separator,
+   * by the ASCII text of `pythonTimestamp(endedAt)`.
+   * @param endedAt end of the job that the content comes from
+   * @throws RangeError when it does not have the form of an `Instant`
+   */
+  secureHash(endedAt: Instant): string
 }
 
 /** A hash in the making. */
@@ -22,14 +27,8 @@ export interface Hasher {
   finish(): ContentHashes
 }
 
-/**
- * Begins to hash content that arrives in pieces. The secure hash covers the content bytes followed,
- * without a separator, by the ASCII text of `pythonTimestamp(endedAt)`.
- * @param endedAt end of the job that the content comes from
- * @throws RangeError when `endedAt` does not have the form of an `Instant`
- */
-export function startHash(algorithm: HashingAlgorithm, endedAt: Instant): Hasher {
-  const time = pythonTimestamp(endedAt)
+/** Begins to hash content that arrives in pieces. */
+export function startHash(algorithm: HashingAlgorithm): Hasher {
   const content = createHash('sha512')
   const other = algorithm === 'sha512' ? undefined : createHash(algorithm)
   let size = 0
@@ -44,8 +43,11 @@ export function startHash(algorithm: HashingAlgorithm, endedAt: Instant): Hasher
       const secure = other ?? content.copy()
       return {
         contentDigest: `sha512:${content.digest('hex')}`,
-        secureHash: `${algorithm}:${secure.update(time, 'ascii').digest('hex')}`,
         size,
+        secureHash: (endedAt) => {
+          const time = pythonTimestamp(endedAt)
+          return `${algorithm}:${secure.copy().update(time, 'ascii').digest('hex')}`
+        },
       }
     },
   }

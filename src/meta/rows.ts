@@ -32,6 +32,8 @@ export const blobColumns = {
   address: blob.address,
   storedSize: blob.storedSize,
   middleware: blob.middleware,
+  keyId: blob.keyId,
+  sealedKey: blob.sealedKey,
 }
 
 export interface BoefjeMetaRow {
@@ -97,6 +99,8 @@ export interface StoredRawFileRow extends RawFileRow {
     readonly address: string
     readonly storedSize: number
     readonly middleware: string
+    readonly keyId: string | null
+    readonly sealedKey: Uint8Array | null
   }
 }
 
@@ -106,7 +110,12 @@ export function toStoredRawFile(row: StoredRawFileRow): StoredRawFile {
 
 export function toBlob(row: StoredRawFileRow['blob']): Blob {
   // The column is written from this type alone; a name that is not known fails when it is read.
-  return { ...row, middleware: row.middleware as MiddlewareName }
+  const { keyId, sealedKey, ...rest } = row
+  return {
+    ...rest,
+    middleware: row.middleware as MiddlewareName,
+    sealedKey: keyId === null || sealedKey === null ? null : { keyId, sealed: sealedKey },
+  }
 }
 
 /** The columns of a raw file with its job, blob and signing provider, and what it is sorted by. */

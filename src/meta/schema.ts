@@ -62,9 +62,14 @@ export const blob = pgTable(
     address: text('address').notNull(),
     storedSize: bigint('stored_size', { mode: 'number' }).notNull(),
     middleware: varchar('middleware', { length: 32 }).notNull(),
+    keyId: varchar('key_id', { length: 32 }),
+    sealedKey: bytea('sealed_key'),
     createdAt: instant('created_at').notNull().default(sql`now()`),
   },
-  (t) => [uniqueIndex('ux_blob_organization_content_digest').on(t.organization, t.contentDigest)],
+  (t) => [
+    uniqueIndex('ux_blob_organization_content_digest').on(t.organization, t.contentDigest),
+    index('ix_blob_key_id').on(t.keyId, t.id),
+  ],
 )
 
 export const rawFile = pgTable(

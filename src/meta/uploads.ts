@@ -1,17 +1,18 @@
 import type pg from 'pg'
 import { BytesError } from '../domain/errors.js'
 import type { MetaRepository, NewRawFile, UploadTarget } from '../domain/meta-repository.js'
-import type { BoefjeMeta, Uuid } from '../domain/models.js'
+import type { Blob, ContentDigest, Uuid } from '../domain/models.js'
 import { grouped } from './grouped.js'
-import { type BoefjeMetaRow, toBoefjeMeta } from './rows.js'
+import { type BoefjeMetaRow, type StoredRawFileRow, toBlob, toBoefjeMeta } from './rows.js'
 import { translated } from './sqlstate.js'
 
-type Uploads = Pick<MetaRepository, 'findUploadTarget' | 'commitUpload'>
+type Uploads = Pick<MetaRepository, 'findUploadTarget' | 'replaceBlob' | 'commitUpload'>
 
 /**
- * Jobs, with those of their raw files that have one of the given sets of MIME types. Raw and
- * prepared, like the statement below: these two are on the path of every upload. OFFSET 0 keeps
- * Postgres from looking for the MIME types of all jobs first, which many jobs have in common.
+ * Jobs, with those of their raw files that have one of the given sets of MIME types, and the blobs
+ * of the contents that are given for each job. Raw and prepared, like the statement below: these
+ * two are on the path of every upload. OFFSET 0 keeps Postgres from looking for the MIME types of
+ * all jobs first, which many jobs have in common.
  */
 const TARGET = {
   name: 'upload-target',
@@ -20,7 +21,16 @@ const TARGET = {
            j.arguments::text AS arguments, j.started_at::text AS "startedAt",
            j.ended_at::text AS "endedAt", j.input_ooi AS "inputOoi",
            j.environment::text AS environment, j.runnable_hash AS "runnableHash",
-           r.id AS "rawFileId", encode(r.mime_types_digest, 'hex') AS "mimeTypesDigest"
+           r.id AS "rawFileId", encode(r.mime_types_digest, 'hex') AS "mimeTypesDigest",
+           (
+             SELECT json_agg(json_build_object(
+               'organization', b.organization, 'contentDigest', b.content_digest, 'size', b.size,
+               'address', b.address, 'storedSize', b.stored_size, 'middleware', b.middleware,
+               'keyId', b.key_id, 'sealedKey', encode(b.sealed_key, 'hex')))
+             FROM unnest($3::uuid[], $4::text[]) AS wanted (job_id, content_digest)
+             JOIN blob b ON b.organization = j.organization AND b.content_digest = wanted.content_digest
+             WHERE wanted.job_id = j.id
+           ) AS blobs
     FROM boefje_meta j
     LEFT JOIN LATERAL (
       SELECT id, mime_types_digest FROM raw_file
@@ -42,19 +52,20 @@ const COMMIT = {
       SELECT * FROM unnest(
         $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::bigint[],
         $8::text[], $9::text[], $10::text[], $11::text[], $12::bytea[], $13::text[], $14::text[],
-        $15::text[]
+        $15::text[], $16::text[], $17::bytea[]
       ) WITH ORDINALITY AS t (
         id, boefje_meta_id, organization, content_digest, size, address, stored_size,
         middleware, secure_hash, link, mime_types, mime_types_digest, body, headers, file_name,
-        ord
+        key_id, sealed_key, ord
       )
     ), known AS (
       SELECT b.id, b.organization, b.content_digest FROM blob b
       JOIN (SELECT DISTINCT organization, content_digest FROM input) i USING (organization, content_digest)
     ), added AS (
-      INSERT INTO blob (organization, content_digest, size, address, stored_size, middleware)
+      INSERT INTO blob (organization, content_digest, size, address, stored_size, middleware, key_id,
+                        sealed_key)
       SELECT DISTINCT ON (organization, content_digest)
-             organization, content_digest, size, address, stored_size, middleware
+             organization, content_digest, size, address, stored_size, middleware, key_id, sealed_key
       FROM input i
       WHERE NOT EXISTS (SELECT 1 FROM known k
                         WHERE k.organization = i.organization AND k.content_digest = i.content_digest)
@@ -83,6 +94,10 @@ const COMMIT = {
     SELECT id FROM inserted`,
 }
 
+const REPLACE_BLOB = `
+  UPDATE blob SET address = $4, stored_size = $5, middleware = $6, key_id = $7, sealed_key = $8
+  WHERE organization = $1 AND content_digest = $2 AND address = $3`
+
 /** Of concurrent uploads that wait for each other Postgres ends one, which may simply try again. */
 const ATTEMPTS = 5
 const DELETED = 'Boefje meta not found: it was deleted during the upload'
@@ -98,12 +113,18 @@ export function createUploads(pool: pg.Pool): Uploads {
   const findTargets = async (wanted: readonly Wanted[]): Promise<(UploadTarget | undefined)[]> => {
     const jobIds = [...new Set(wanted.map(({ boefjeMetaId }) => boefjeMetaId))]
     const digests = wanted.flatMap(({ mimeTypesDigests }) => mimeTypesDigests)
-    const { rows } = await translated(() =>
-      pool.query<TargetRow>({ ...TARGET, values: [jobIds, digests] }),
+    const contents = wanted.flatMap(({ boefjeMetaId, contentDigests }) =>
+      contentDigests.map((digest) => [boefjeMetaId, digest] as const),
     )
-    const targets = new Map<Uuid, { boefjeMeta: BoefjeMeta; existing: Map<string, Uuid> }>()
+    const values = [jobIds, digests, contents.map(([id]) => id), contents.map(([, d]) => d)]
+    const { rows } = await translated(() => pool.query<TargetRow>({ ...TARGET, values }))
+    const targets = new Map<Uuid, UploadTarget & { existing: Map<string, Uuid> }>()
     for (const row of rows) {
-      const target = targets.get(row.id) ?? { boefjeMeta: toBoefjeMeta(row), existing: new Map() }
+      const target = targets.get(row.id) ?? {
+        boefjeMeta: toBoefjeMeta(row),
+        existing: new Map(),
+        blobs: blobsOf(row),
+      }
       if (row.rawFileId) target.existing.set(row.mimeTypesDigest, row.rawFileId)
       targets.set(row.id, target)
     }
@@ -130,11 +151,21 @@ export function createUploads(pool: pg.Pool): Uploads {
 
   const findTarget = grouped(GROUPS, findTargets)
   const commitGrouped = grouped(GROUPS, commit)
-  const findUploadTarget = (boefjeMetaId: Uuid, mimeTypesDigests: readonly Buffer[]) =>
-    findTarget({ boefjeMetaId, mimeTypesDigests })
+  const findUploadTarget = (
+    boefjeMetaId: Uuid,
+    mimeTypesDigests: readonly Buffer[],
+    contentDigests: readonly ContentDigest[] = [],
+  ) => findTarget({ boefjeMetaId, mimeTypesDigests, contentDigests })
 
   return {
     findUploadTarget,
+    replaceBlob: async (lost, found) => {
+      const { address, storedSize, middleware, sealedKey } = found
+      const where = [lost.organization, lost.contentDigest, lost.address]
+      const key = [sealedKey?.keyId ?? null, sealedKey?.sealed ?? null]
+      const values = [...where, address, storedSize, middleware, ...key]
+      await translated(() => pool.query(REPLACE_BLOB, values))
+    },
     commitUpload: async (files) => {
       const inserted = await commitGrouped(files)
       // A file that was not inserted lost a race: the winner's row is visible by now.
@@ -152,11 +183,25 @@ export function createUploads(pool: pg.Pool): Uploads {
 interface Wanted {
   readonly boefjeMetaId: Uuid
   readonly mimeTypesDigests: readonly Buffer[]
+  readonly contentDigests: readonly ContentDigest[]
 }
 
 interface TargetRow extends BoefjeMetaRow {
   readonly rawFileId: string | null
   readonly mimeTypesDigest: string
+  /** The sealed keys in hex. */
+  readonly blobs:
+    | readonly (Omit<StoredRawFileRow['blob'], 'sealedKey'> & {
+        readonly sealedKey: string | null
+      })[]
+    | null
+}
+
+function blobsOf({ blobs }: TargetRow): Map<ContentDigest, Blob> {
+  const found = (blobs ?? []).map(({ sealedKey, ...row }) =>
+    toBlob({ ...row, sealedKey: sealedKey === null ? null : Buffer.from(sealedKey, 'hex') }),
+  )
+  return new Map(found.map((blob) => [blob.contentDigest, blob]))
 }
 
 /** One array per column of `input`. */
@@ -177,5 +222,7 @@ function columnsOf(files: readonly NewRawFile[]): unknown[] {
     files.map((f) => f.event.body),
     files.map((f) => JSON.stringify(f.event.headers)),
     files.map((f) => f.fileName),
+    files.map((f) => f.blob.sealedKey?.keyId ?? null),
+    files.map((f) => f.blob.sealedKey?.sealed ?? null),
   ]
 }

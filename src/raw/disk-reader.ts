@@ -1,4 +1,4 @@
-import { type FileHandle, open } from 'node:fs/promises'
+import { type FileHandle, open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BytesError } from '../domain/errors.js'
 import type {
@@ -25,26 +25,50 @@ const HASHED_HERE = 1024 * 1024
 export function createDiskReader(
   dataDir: string,
   middlewares: readonly FileMiddleware[],
-): RawRepository['get'] {
+): Pick<RawRepository, 'get' | 'intact' | 'remove'> {
   const byName = new Map(middlewares.map((each) => [each.name, each]))
   const threads = new HashThreads()
-  return async (blob, range = { start: 0, end: blob.size }) => {
-    const middleware = byName.get(blob.middleware)
-    if (!middleware) throw damaged(`it was written by ${blob.middleware}, which is unknown`)
-    const path = join(dataDir, blobFolder(blob.organization, blob.address), blob.address)
-    const handle = await openFile(path)
-    const whole = range.start === 0 && range.end === blob.size
-    const startHash = blob.storedSize > HASHED_HERE ? () => threads.start() : hashHere
-    const file = new BlobFile(handle, blob, whole ? startHash : undefined)
-    try {
-      await file.expectSize()
-      const plain = middleware.decode(file, range)
-      const check = whole ? () => file.expectDigest() : undefined
-      return closing(exactly(plain, range.end - range.start, check), file)
-    } catch (error) {
-      await file.close()
-      throw error
-    }
+  const pathOf = ({ organization, address }: BlobLocation): string =>
+    join(dataDir, blobFolder(organization, address), address)
+  const startHash = ({ storedSize }: BlobLocation): PieceHash =>
+    storedSize > HASHED_HERE ? threads.start() : hashHere()
+
+  return {
+    get: async (blob, range = { start: 0, end: blob.size }) => {
+      const middleware = byName.get(blob.middleware)
+      if (!middleware) throw damaged(`it was written by ${blob.middleware}, which is unknown`)
+      // What authenticates itself needs no second look.
+      const checked = range.start === 0 && range.end === blob.size && !middleware.authenticated
+      const handle = await openFile(pathOf(blob))
+      const file = new BlobFile(handle, blob, checked ? () => startHash(blob) : undefined)
+      try {
+        await file.expectSize()
+        const plain = middleware.decode(file, range, blob)
+        const check = checked ? () => file.expectDigest() : undefined
+        return closing(exactly(plain, range.end - range.start, check), file)
+      } catch (error) {
+        await file.close()
+        throw error
+      }
+    },
+
+    intact: async (blob) => {
+      try {
+        const file = new BlobFile(await openFile(pathOf(blob)), blob, () => startHash(blob))
+        try {
+          await file.expectSize()
+          await file.expectDigest()
+          return true
+        } finally {
+          await file.close()
+        }
+      } catch (error) {
+        if (!(error instanceof BytesError) || error.code === 'storage_unavailable') throw error
+        return false
+      }
+    },
+
+    remove: (blob) => storageErrors(() => rm(pathOf(blob), { force: true })),
   }
 }
 

@@ -68,7 +68,7 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
   return {
     ...writer,
 
-    get: createDiskReader(dataDir, options.readers),
+    ...createDiskReader(dataDir, options.readers),
 
     check: () =>
       storageErrors(async () => {

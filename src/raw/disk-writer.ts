@@ -40,7 +40,7 @@ const CONCURRENCY = 8
 /** The writing side of a repository on disk. */
 export function createDiskWriter(
   options: DiskWriterOptions,
-): Pick<RawRepository, 'stage' | 'publish'> {
+): Pick<RawRepository, 'stage' | 'publish' | 'addressOf'> {
   const { dataDir, temporary, folders, filePermission, masked, middleware, space } = options
   const paths = new WeakMap<StagedBlob, string>()
 
@@ -48,12 +48,13 @@ export function createDiskWriter(
     const hash = middleware.transparent ? undefined : createHash('sha512')
     const counted = { size: 0 }
     const plain = middleware.transparent ? content : counting(content, counted)
+    const { stored, sealedKey } = middleware.encode(plain)
     const handle = await storageErrors(() =>
       folders.within(temporary, () => open(path, 'wx', filePermission)),
     )
     const file = new BatchedFile(handle, space)
     try {
-      for await (const chunk of middleware.encode(plain)) {
+      for await (const chunk of stored) {
         hash?.update(chunk)
         await file.write(chunk)
       }
@@ -67,8 +68,9 @@ export function createDiskWriter(
       await handle.close()
     }
     const contentDigest = digest()
-    const address = hash ? hash.digest('hex') : contentDigest.slice(contentDigest.indexOf(':') + 1)
-    return { address, size: hash ? counted.size : file.size, storedSize: file.size }
+    const address = hash ? hash.digest('hex') : hexOf(contentDigest)
+    const size = hash ? counted.size : file.size
+    return { address, size, storedSize: file.size, sealedKey }
   }
 
   const folderOf = (organization: string, { address }: StagedBlob): string =>
@@ -106,6 +108,8 @@ export function createDiskWriter(
       }
     },
 
+    addressOf: (contentDigest) => (middleware.transparent ? hexOf(contentDigest) : null),
+
     publish: async (organization, staged) => {
       const byFolder = new Map<string, StagedBlob[]>()
       for (const blob of staged) {
@@ -127,6 +131,8 @@ export function createDiskWriter(
     },
   }
 }
+
+const hexOf = (digest: ContentDigest): string => digest.slice(digest.indexOf(':') + 1)
 
 /** Writes pieces in batches, one of them on its way while the next is collected. */
 class BatchedFile {

@@ -16,10 +16,10 @@ export function fileMiddlewareContract(name: string, create: () => FileMiddlewar
       await fc.assert(
         fc.asyncProperty(pieces, fc.integer({ min: 1, max: 97 }), async (plain, size) => {
           const middleware = create()
-          const stored = await collect(middleware.encode(plain))
+          const { stored, ...kept } = await encoded(middleware, plain)
           const content = Buffer.concat(plain)
           const whole = { start: 0, end: content.length }
-          const again = await collect(middleware.decode(storedBytes(stored, size), whole))
+          const again = await collect(middleware.decode(storedBytes(stored, size), whole, kept))
           expect(again).toEqual(content)
         }),
         { numRuns: 60 },
@@ -35,8 +35,9 @@ export function fileMiddlewareContract(name: string, create: () => FileMiddlewar
           const start = Math.min(a, b, content.length)
           const end = Math.min(Math.max(a, b), content.length)
           const middleware = create()
-          const stored = storedBytes(await collect(middleware.encode(plain)), size)
-          const part = await collect(middleware.decode(stored, { start, end }))
+          const { stored, ...kept } = await encoded(middleware, plain)
+          const bytes = storedBytes(stored, size)
+          const part = await collect(middleware.decode(bytes, { start, end }, kept))
           expect(part).toEqual(content.subarray(start, end))
         }),
         { numRuns: 60 },
@@ -49,15 +50,16 @@ export function fileMiddlewareContract(name: string, create: () => FileMiddlewar
         for await (const piece of source) yield piece
       }
       const plain = [Buffer.from('one '), Buffer.alloc(0), Buffer.from('two')]
-      const { size, read } = storedBytes(await collect(middleware.encode(later(plain))), 5)
+      const { stored: bytes, ...kept } = await encoded(middleware, later(plain))
+      const { size, read } = storedBytes(bytes, 5)
       const stored = { size, read: (start: number, end: number) => later(read(start, end)) }
-      const content = await collect(middleware.decode(stored, { start: 0, end: 7 }))
+      const content = await collect(middleware.decode(stored, { start: 0, end: 7 }, kept))
       expect(content.toString()).toBe('one two')
     })
 
     it('stores the content itself exactly when it says so', async () => {
       const middleware = create()
-      const stored = await collect(middleware.encode([Buffer.from('content')]))
+      const { stored } = await encoded(middleware, [Buffer.from('content')])
       expect(stored.equals(Buffer.from('content'))).toBe(middleware.transparent)
     })
 
@@ -68,21 +70,36 @@ export function fileMiddlewareContract(name: string, create: () => FileMiddlewar
         yield Buffer.from('x')
         throw error
       }
-      await expect(collect(middleware.encode(failing()))).rejects.toBe(error)
-      const stored = { size: 2, read: failing }
-      await expect(collect(middleware.decode(stored, { start: 0, end: 2 }))).rejects.toBe(error)
+      await expect(encoded(middleware, failing())).rejects.toBe(error)
+      const { stored: bytes, ...kept } = await encoded(middleware, [Buffer.from('xy')])
+      const stored = { size: bytes.length, read: failing }
+      const content = collect(middleware.decode(stored, { start: 0, end: 2 }, kept))
+      await expect(content).rejects.toBe(error)
     })
 
     it('leaves the pieces that it is given as they are', async () => {
       const middleware = create()
       const plain = Buffer.from('content')
-      const stored = await collect(middleware.encode([plain]))
-      const kept = Buffer.from(stored)
-      await collect(middleware.decode(storedBytes(stored, 3), { start: 0, end: plain.length }))
+      const { stored, ...kept } = await encoded(middleware, [plain])
+      const before = Buffer.from(stored)
+      await collect(middleware.decode(storedBytes(stored, 3), { start: 0, end: 7 }, kept))
       expect(plain.toString()).toBe('content')
-      expect(stored.equals(kept)).toBe(true)
+      expect(stored.equals(before)).toBe(true)
     })
   })
+}
+
+/** The stored bytes of a content, and what is kept with them. */
+export async function encoded(middleware: FileMiddleware, content: ByteSource) {
+  let size = 0
+  const counted = async function* () {
+    for await (const piece of content) {
+      size += piece.length
+      yield piece
+    }
+  }
+  const { stored, sealedKey } = middleware.encode(counted())
+  return { stored: await collect(stored), size, sealedKey }
 }
 
 /** Stored bytes in memory, read in pieces of at most `piece` bytes. */

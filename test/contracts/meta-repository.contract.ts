@@ -334,8 +334,55 @@ export function metaRepositoryContract(
         expect(await meta.findUploadTarget(empty?.id ?? '', digests)).toEqual({
           boefjeMeta: empty,
           existing: new Map(),
+          blobs: new Map(),
         })
         expect(await meta.findUploadTarget(randomUUID(), digests)).toBeUndefined()
+      })
+
+      it('are told of the blobs that their organization has of their contents', async () => {
+        const { job, files } = await storedFiles(meta, [['x'], ['y']], { organization })
+        const stranger = boefjeMeta({ organization: `y${organization.slice(1)}` })
+        await meta.insertBoefjeMeta(stranger)
+        const digests = [...files.map(({ blob }) => blob.contentDigest), 'sha512:unknown']
+        const blobsOf = async (id: string) => [
+          ...((await meta.findUploadTarget(id, [], digests))?.blobs.values() ?? []),
+        ]
+        const expected = files.map(({ blob }) => blob)
+        expect(await blobsOf(job.id)).toEqual(expect.arrayContaining(expected))
+        expect(await blobsOf(job.id)).toHaveLength(2)
+        expect(await blobsOf(stranger.id)).toEqual([])
+        // Also when they are asked for together, each gets its own.
+        const [mine, theirs, none] = await Promise.all([
+          meta.findUploadTarget(job.id, [], digests.slice(0, 1)),
+          meta.findUploadTarget(stranger.id, [], digests),
+          meta.findUploadTarget(job.id, [], []),
+        ])
+        expect([...(mine?.blobs.values() ?? [])]).toEqual(expected.slice(0, 1))
+        expect([theirs?.blobs.size, none?.blobs.size]).toEqual([0, 0])
+      })
+
+      it('keep the key of a blob with it, and may have the blob elsewhere', async () => {
+        const job = boefjeMeta({ organization })
+        await meta.insertBoefjeMeta(job)
+        const file = newRawFile(job, ['x'])
+        const sealedKey = { keyId: '0123456789abcdef', sealed: Buffer.from([0, 1, 255]) }
+        const sealed = { ...file.blob, middleware: 'NACL_SEALBOX' as const, sealedKey }
+        await meta.commitUpload([{ ...file, blob: sealed }])
+        const found = async () => (await meta.findRawFile(file.id))?.blob
+        expect(await found()).toEqual(sealed)
+        const { contentDigest } = sealed
+        const target = await meta.findUploadTarget(job.id, [], [contentDigest])
+        expect(target?.blobs.get(contentDigest)).toEqual(sealed)
+        expect(await meta.findBlob(organization, contentDigest)).toEqual(sealed)
+
+        const moved = { ...sealed, address: 'b'.repeat(128), storedSize: 99 }
+        await meta.replaceBlob({ ...sealed, address: 'c'.repeat(128) }, moved)
+        expect(await found()).toEqual(sealed)
+        await meta.replaceBlob(sealed, moved)
+        expect(await found()).toEqual(moved)
+        const plain = { ...moved, address: sealed.address, middleware: 'IDENTITY' as const }
+        await meta.replaceBlob(moved, { ...plain, sealedKey: null })
+        expect(await found()).toEqual({ ...plain, sealedKey: null })
       })
 
       it('leave an event for each new file', async () => {

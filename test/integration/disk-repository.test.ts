@@ -20,7 +20,12 @@ import { basename, dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import type { BlobLocation, FileMiddleware, RawRepository } from '../../src/domain/ports.js'
+import type {
+  BlobLocation,
+  ByteSource,
+  FileMiddleware,
+  RawRepository,
+} from '../../src/domain/ports.js'
 import { blobFolder, organizationFolder } from '../../src/raw/blob-path.js'
 import { openDiskRepository } from '../../src/raw/disk-repository.js'
 import { identity } from '../../src/raw/middleware/identity.js'
@@ -85,14 +90,17 @@ rawRepositoryContract('disk', async () => ({
   dispose: async () => {},
 }))
 
+async function* turned(plain: ByteSource): AsyncGenerator<Uint8Array> {
+  for await (const piece of plain) yield piece.map((byte) => byte ^ 0xff)
+  yield Buffer.from('end')
+}
+
 /** Not transparent: the stored bytes are the content with every bit turned. */
 const inverted: FileMiddleware = {
   name: 'IDENTITY',
   transparent: false,
-  async *encode(plain) {
-    for await (const piece of plain) yield piece.map((byte) => byte ^ 0xff)
-    yield Buffer.from('end')
-  },
+  authenticated: false,
+  encode: (plain) => ({ stored: turned(plain), sealedKey: null }),
   async *decode(stored, { start, end }) {
     for await (const piece of stored.read(start, end)) yield piece.map((byte) => byte ^ 0xff)
   },
@@ -102,7 +110,7 @@ rawRepositoryContract('disk with another middleware', async () => ({
   repository: await openRepository(inverted),
   read: (blob) => readFile(pathOf(blob)),
   overwrite: async (blob, stored) => {
-    await writeFile(pathOf(blob), await collect(inverted.encode([stored])))
+    await writeFile(pathOf(blob), await collect(inverted.encode([stored]).stored))
   },
   remove: (blob) => rm(pathOf(blob)),
   count: async () => (await filesBelow(dataDir)).length,
@@ -574,6 +582,7 @@ it('does not read a blob from where another put is writing', async () => {
     size: id.length,
     storedSize: id.length,
     middleware: 'IDENTITY',
+    sealedKey: null,
   } as const
   async function* slow() {
     yield Buffer.from(id)

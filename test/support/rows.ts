@@ -58,6 +58,7 @@ export function newRawFile(
       address,
       storedSize: size,
       middleware: 'IDENTITY',
+      sealedKey: null,
     },
     event: {
       body: JSON.stringify({ event_id: 'raw_file_received', raw_data: { id } }),

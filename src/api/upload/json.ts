@@ -25,7 +25,9 @@ export async function jsonUpload(
   maxFiles: number,
 ): Promise<BodyUpload> {
   const { pieces, ended } = await readFirst(body)
-  if (!ended) return { receive: (hold) => receiveLong(rejoin(pieces, body), hold, maxFiles) }
+  if (!ended) {
+    return { buffered: false, receive: (hold) => receiveLong(rejoin(pieces, body), hold, maxFiles) }
+  }
   const files = validated(parseJson(Buffer.concat(pieces), contentType).value, maxFiles)
   const decoded = files.map(({ content, ...file }, position) => {
     const bytes = decodeBase64(content)
@@ -33,7 +35,7 @@ export async function jsonUpload(
     return { ...file, bytes }
   })
   return {
-    announced: files.map(({ tags }) => tags),
+    buffered: true,
     receive: (hold) =>
       Promise.all(
         decoded.map(async ({ bytes, ...file }) => ({ ...file, content: await hold([bytes]) })),

@@ -21,7 +21,7 @@ export function multipartUpload(
   maxFiles: number,
 ): BodyUpload {
   const boundary = boundaryOf(contentType)
-  return { receive: (hold) => receive(partsOf(body, boundary), hold, maxFiles) }
+  return { buffered: false, receive: (hold) => receive(partsOf(body, boundary), hold, maxFiles) }
 }
 
 export function isMultipart(contentType: string): boolean {

@@ -8,6 +8,7 @@ const JSON_UPLOAD = /^\s*\{\s*"(?:files|status)"\s*:/
 
 /**
  * A body that is one file, as it is.
+ * @param buffered see `Upload`
  * @throws HttpProblem 422 from `receive` for what is the protocol's JSON under another content type,
  *   when neither a name nor a tag tells that it is meant as a file
  */
@@ -15,10 +16,11 @@ export function octetsUpload(
   body: AsyncIterable<Buffer>,
   name: string | undefined,
   tags: readonly string[],
+  buffered: boolean,
 ): BodyUpload {
   const meant = name !== undefined || tags.length > 0
   return {
-    announced: [tags],
+    buffered,
     receive: async (hold) => {
       const content = await hold(meant ? body : refusingJson(body))
       return [{ name: name ?? UNNAMED, fileName: name ?? null, tags, content }]

@@ -4,6 +4,7 @@ import type { FileMiddleware } from '../../domain/ports.js'
 export const identity: FileMiddleware = {
   name: 'IDENTITY',
   transparent: true,
-  encode: (plain) => plain,
+  authenticated: false,
+  encode: (plain) => ({ stored: plain, sealedKey: null }),
   decode: (stored, { start, end }) => stored.read(start, end),
 }

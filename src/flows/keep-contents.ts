@@ -1,0 +1,73 @@
+import type { MetaRepository, UploadTarget } from '../domain/meta-repository.js'
+import type { Blob, ContentDigest } from '../domain/models.js'
+import type { RawRepository } from '../domain/ports.js'
+import type { HeldContent, Staging } from './staging.js'
+
+export interface KeepPorts {
+  readonly meta: MetaRepository
+  readonly raw: RawRepository
+}
+
+/** Where the contents of an upload are. */
+export interface KeptContents {
+  readonly blobs: ReadonlyMap<ContentDigest, Blob>
+  /** Those of the blobs that were published for this upload. */
+  readonly published: readonly Blob[]
+}
+
+/**
+ * Makes sure that contents are stored, each once. One that is stored already is not stored again if
+ * its stored bytes are whole; else it is, and the blob's row is told so. Where a content always gets
+ * the same address it is written without a look: it takes the place of what is there.
+ * @param target with the blobs that the organization has of these contents
+ * @throws BytesError what storage and database throw
+ */
+export async function keepContents(
+  { meta, raw }: KeepPorts,
+  target: UploadTarget,
+  staging: Staging,
+  contents: readonly HeldContent[],
+): Promise<KeptContents> {
+  const blobs = new Map<ContentDigest, Blob>()
+  const wanted = new Map<ContentDigest, HeldContent>()
+  for (const content of contents) {
+    const { contentDigest } = content.hashes
+    const there = target.blobs.get(contentDigest)
+    const overwrites = there?.address === raw.addressOf(contentDigest)
+    if (blobs.has(contentDigest) || wanted.has(contentDigest)) continue
+    if (there && !overwrites && (await raw.intact(there))) blobs.set(contentDigest, there)
+    else wanted.set(contentDigest, content)
+  }
+  const staged = await staging.stage([...wanted.values()])
+  const locations = await raw.publish(target.boefjeMeta.organization, staged)
+  const published = [...wanted.keys()].flatMap((contentDigest, i): Blob[] => {
+    const location = locations[i]
+    return location ? [{ ...location, contentDigest }] : []
+  })
+  for (const blob of published) {
+    blobs.set(blob.contentDigest, blob)
+    const lost = target.blobs.get(blob.contentDigest)
+    if (lost && lost.address !== blob.address) await meta.replaceBlob(lost, blob)
+  }
+  return { blobs, published }
+}
+
+/**
+ * Removes what was published for nothing: of equal uploads at the same time the blob of one has got
+ * the row. To be called after the commit.
+ */
+export async function removeSurplus(
+  { meta, raw }: KeepPorts,
+  target: UploadTarget,
+  published: readonly Blob[],
+): Promise<void> {
+  // Equal contents that get the same address have not been stored twice.
+  const own = published.filter(({ contentDigest }) => raw.addressOf(contentDigest) === null)
+  if (own.length === 0) return
+  const digests = own.map(({ contentDigest }) => contentDigest)
+  const after = await meta.findUploadTarget(target.boefjeMeta.id, [], digests)
+  for (const blob of own) {
+    const kept = after?.blobs.get(blob.contentDigest)
+    if (kept && kept.address !== blob.address) await raw.remove(blob)
+  }
+}
