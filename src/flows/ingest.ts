@@ -12,7 +12,7 @@ import { keepContents, removeSurplus } from './keep-contents.js'
 import { type HeldContent, Staging } from './staging.js'
 
 /** Most characters of the events of one upload. */
-const MAX_EVENTS = 128 * 1024 * 1024
+const MAX_EVENTS = 64 * 1024 * 1024
 
 /** One file of an upload, whose content has been read. */
 export interface ReceivedFile {
@@ -55,11 +55,11 @@ export interface IngestPorts {
 /**
  * Stores the files that a job produced. When it resolves, everything is durable: the bytes and
  * names of the blobs are fsynced, and the rows and events are committed. All files are stored, or
- * none: when anything fails, what was written is removed at once. A file whose job and set of MIME
- * types are known already is not stored again.
+ * none: what fails before the blobs get their names is removed at once. A file whose job and set of
+ * MIME types are known already is not stored again.
  *
  * The order matters. Blobs come first, so that no row can point at a file that a crash swallowed.
- * A crash in between leaves at worst a blob without a row.
+ * What comes in between, a crash or a commit that fails, leaves at worst blobs that no raw file has.
  *
  * @returns name and raw file id of each file, in the order of the upload
  * @throws BytesError `boefje_meta_not_found`, `mime_types_not_unique`, or

@@ -11,8 +11,8 @@ type Uploads = Pick<MetaRepository, 'findUploadTarget' | 'replaceBlob' | 'commit
 /**
  * Jobs, with those of their raw files that have one of the given sets of MIME types, and the blobs
  * of the contents that are given for each job. Raw and prepared, like the statement below: these
- * two are on the path of every upload. OFFSET 0 keeps Postgres from looking for the MIME types of
- * all jobs first, which many jobs have in common.
+ * two are on the path of every upload. One row for each job: a subselect of the list is run for each
+ * row. OFFSET 0 makes Postgres look up each content by itself.
  */
 const TARGET = {
   name: 'upload-target',
@@ -21,22 +21,25 @@ const TARGET = {
            j.arguments::text AS arguments, j.started_at::text AS "startedAt",
            j.ended_at::text AS "endedAt", j.input_ooi AS "inputOoi",
            j.environment::text AS environment, j.runnable_hash AS "runnableHash",
-           r.id AS "rawFileId", encode(r.mime_types_digest, 'hex') AS "mimeTypesDigest",
+           (
+             SELECT json_agg(json_build_array(encode(r.mime_types_digest, 'hex'), r.id))
+             FROM raw_file r
+             WHERE r.boefje_meta_id = j.id AND r.mime_types_digest = ANY($2::bytea[])
+           ) AS existing,
            (
              SELECT json_agg(json_build_object(
                'organization', b.organization, 'contentDigest', b.content_digest, 'size', b.size,
                'address', b.address, 'storedSize', b.stored_size, 'middleware', b.middleware,
                'keyId', b.key_id, 'sealedKey', encode(b.sealed_key, 'hex')))
              FROM unnest($3::uuid[], $4::text[]) AS wanted (job_id, content_digest)
-             JOIN blob b ON b.organization = j.organization AND b.content_digest = wanted.content_digest
+             CROSS JOIN LATERAL (
+               SELECT * FROM blob
+               WHERE organization = j.organization AND content_digest = wanted.content_digest
+               OFFSET 0
+             ) b
              WHERE wanted.job_id = j.id
            ) AS blobs
     FROM boefje_meta j
-    LEFT JOIN LATERAL (
-      SELECT id, mime_types_digest FROM raw_file
-      WHERE boefje_meta_id = j.id AND mime_types_digest = ANY($2::bytea[])
-      OFFSET 0
-    ) r ON true
     WHERE j.id = ANY($1::uuid[])`,
 }
 
@@ -118,36 +121,36 @@ export function createUploads(pool: pg.Pool): Uploads {
     )
     const values = [jobIds, digests, contents.map(([id]) => id), contents.map(([, d]) => d)]
     const { rows } = await translated(() => pool.query<TargetRow>({ ...TARGET, values }))
-    const targets = new Map<Uuid, UploadTarget & { existing: Map<string, Uuid> }>()
-    for (const row of rows) {
-      const target = targets.get(row.id) ?? {
-        boefjeMeta: toBoefjeMeta(row),
-        existing: new Map(),
-        blobs: blobsOf(row),
-      }
-      if (row.rawFileId) target.existing.set(row.mimeTypesDigest, row.rawFileId)
-      targets.set(row.id, target)
-    }
+    const targets = new Map(rows.map((row) => [row.id, toTarget(row)]))
     return wanted.map(({ boefjeMetaId }) => targets.get(boefjeMetaId))
   }
 
   /** @returns for each upload the ids that were inserted, among them those of the others */
   const commit = async (uploads: readonly (readonly NewRawFile[])[]): Promise<Set<Uuid>[]> => {
-    const values = columnsOf(uploads.flat())
-    for (let attempt = 1; ; attempt++) {
-      try {
-        const result = await translated(() => pool.query<{ id: string }>({ ...COMMIT, values }))
-        const inserted = new Set(result.rows.map((row) => row.id))
-        return uploads.map(() => inserted)
-      } catch (error) {
-        const code = error instanceof BytesError ? error.code : undefined
-        if (code === 'reference_missing') {
-          throw new BytesError('boefje_meta_not_found', DELETED)
-        }
-        if (code !== 'database_conflict' || attempt === ATTEMPTS) throw error
-      }
-    }
+    const inserted = await repeated(() => insert(pool, uploads.flat()))
+    return uploads.map(() => inserted)
   }
+
+  /** In parts, of one transaction: the statement's joins have no index, and take the square of their rows. */
+  const commitLarge = (files: readonly NewRawFile[]): Promise<Set<Uuid>> =>
+    repeated(async () => {
+      const client = await pool.connect()
+      let failed = true
+      try {
+        await client.query('BEGIN')
+        const inserted = new Set<Uuid>()
+        for (let at = 0; at < files.length; at += GROUPS.size) {
+          const part = await insert(client, files.slice(at, at + GROUPS.size))
+          for (const id of part) inserted.add(id)
+        }
+        await client.query('COMMIT')
+        failed = false
+        return inserted
+      } finally {
+        // A connection that is closed takes back what it has done.
+        client.release(failed)
+      }
+    })
 
   const findTarget = grouped(GROUPS, findTargets)
   const commitGrouped = grouped(GROUPS, commit)
@@ -155,7 +158,11 @@ export function createUploads(pool: pg.Pool): Uploads {
     boefjeMetaId: Uuid,
     mimeTypesDigests: readonly Buffer[],
     contentDigests: readonly ContentDigest[] = [],
-  ) => findTarget({ boefjeMetaId, mimeTypesDigests, contentDigests })
+  ) => {
+    const wanted = { boefjeMetaId, mimeTypesDigests, contentDigests }
+    const large = mimeTypesDigests.length + contentDigests.length > GROUPS.size
+    return large ? findTargets([wanted]).then(([target]) => target) : findTarget(wanted)
+  }
 
   return {
     findUploadTarget,
@@ -167,7 +174,9 @@ export function createUploads(pool: pg.Pool): Uploads {
       await translated(() => pool.query(REPLACE_BLOB, values))
     },
     commitUpload: async (files) => {
-      const inserted = await commitGrouped(files)
+      // A large one has a connection of its own: the small ones do not wait for it.
+      const large = files.length > GROUPS.size
+      const inserted = await (large ? commitLarge(files) : commitGrouped(files))
       // A file that was not inserted lost a race: the winner's row is visible by now.
       const winner = async (file: NewRawFile): Promise<Uuid> => {
         const target = await findUploadTarget(file.boefjeMetaId, [file.mimeTypesDigest])
@@ -180,6 +189,27 @@ export function createUploads(pool: pg.Pool): Uploads {
   }
 }
 
+async function insert(
+  connection: pg.Pool | pg.PoolClient,
+  files: readonly NewRawFile[],
+): Promise<Set<Uuid>> {
+  const { rows } = await connection.query<{ id: string }>({ ...COMMIT, values: columnsOf(files) })
+  return new Set(rows.map((row) => row.id))
+}
+
+/** Runs a commit again that Postgres has ended because of another. */
+async function repeated<T>(run: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await translated(run)
+    } catch (error) {
+      const code = error instanceof BytesError ? error.code : undefined
+      if (code === 'reference_missing') throw new BytesError('boefje_meta_not_found', DELETED)
+      if (code !== 'database_conflict' || attempt === ATTEMPTS) throw error
+    }
+  }
+}
+
 interface Wanted {
   readonly boefjeMetaId: Uuid
   readonly mimeTypesDigests: readonly Buffer[]
@@ -187,8 +217,8 @@ interface Wanted {
 }
 
 interface TargetRow extends BoefjeMetaRow {
-  readonly rawFileId: string | null
-  readonly mimeTypesDigest: string
+  /** Hex of the MIME types' digest, and the raw file's id. */
+  readonly existing: readonly [string, string][] | null
   /** The sealed keys in hex. */
   readonly blobs:
     | readonly (Omit<StoredRawFileRow['blob'], 'sealedKey'> & {
@@ -196,6 +226,12 @@ interface TargetRow extends BoefjeMetaRow {
       })[]
     | null
 }
+
+const toTarget = (row: TargetRow): UploadTarget => ({
+  boefjeMeta: toBoefjeMeta(row),
+  existing: new Map(row.existing ?? []),
+  blobs: blobsOf(row),
+})
 
 function blobsOf({ blobs }: TargetRow): Map<ContentDigest, Blob> {
   const found = (blobs ?? []).map(({ sealedKey, ...row }) =>

@@ -170,6 +170,49 @@ describe('uploads at the same time', () => {
   })
 })
 
+describe('thousands of files in one upload', () => {
+  const FILES = 3000
+
+  it('are stored, all of them, and do not keep other uploads waiting', async () => {
+    await withService({}, async ({ client, post }) => {
+      const job = await client.job('thousands')
+      const files = Array.from({ length: FILES }, (_, i) => ({
+        name: `${i}`,
+        content: `content ${i % 2900}`,
+        tags: [`t/${i}`],
+      }))
+      const uploading = client.upload(job, files)
+      expect((await post(await client.job(), [Buffer.from('small')])).status).toBe(200)
+      const ids = await uploading
+      expect(new Set(Object.values(ids)).size).toBe(FILES)
+      // Again: each is found, and nothing is stored.
+      expect(await client.upload(job, files)).toEqual(ids)
+      const page = await (await client.request('/metrics')).text()
+      const total = 'bytes_database_raw_files_total{organization_id="thousands"}'
+      expect(page).toContain(`${total} ${FILES}.0`)
+      expect(await readdir(join(store.dataDir, 'tmp'))).toEqual([])
+    })
+  })
+
+  it('are refused before anything is stored when their events would be too long', async () => {
+    await withService({}, async ({ client }) => {
+      const job = await client.job('events', { arguments: { long: 'x'.repeat(1_000_000) } })
+      const before = await stateOf(store, client)
+      const files = Array.from({ length: 100 }, (_, i) => ({
+        name: `${i}`,
+        content: '',
+        tags: [`t/${i}`],
+      }))
+      const answer = await client.postJson(`/bytes/raw?boefje_meta_id=${job}`, { files })
+      expect([answer.status, await answer.text()]).toEqual([
+        422,
+        expect.stringMatching(/such long arguments/),
+      ])
+      expect(await stateOf(store, client)).toEqual(before)
+    })
+  })
+})
+
 describe('a body that is not as long as it says', () => {
   it('is refused when it ends early, and nothing is left', async () => {
     await withService({}, async ({ service, client }) => {
@@ -234,7 +277,7 @@ describe('a disk', () => {
       const client = await login(service.url)
       const job = await client.job()
       const headers = { authorization: `Bearer ${client.token}` }
-      const path = `/bytes/raw?boefje_meta_id=${job}&tag=x`
+      const path = `/bytes/raw?boefje_meta_id=${job}`
       const bodies = {
         [OCTETS]: () => contentOf(40 * MIB),
         'application/json': () => jsonBody(40 * MIB, 'x'),
@@ -289,7 +332,7 @@ describe('memory', () => {
         const before = await peakMemory(pid)
         const answer = await sendBody(
           service.url,
-          `/bytes/raw?boefje_meta_id=${job}&tag=x`,
+          `/bytes/raw?boefje_meta_id=${job}`,
           { authorization, 'content-type': type },
           body(),
         )

@@ -165,7 +165,38 @@ describe('a body that is one file', () => {
     expect(JSON.parse(answer.text, (_, value) => value)).toEqual({ [name]: expect.any(String) })
   })
 
-  it('may be JSON when a name or a tag tells that it is meant so', async () => {
+  it.each(['application/json', 'application/geo+json', 'text/plain'])(
+    'may be JSON of type %s when a name or a tag tells that it is meant so',
+    async (type) => {
+      const job = await client.job()
+      const json = '{"type":"FeatureCollection","features":[]}'
+      const answer = await post(job, type, bytes(json), {}, '&name=map.geojson&tag=geo')
+      expect(String(await download(idsOf(answer.text)['map.geojson'] ?? ''))).toBe(json)
+    },
+  )
+
+  it('is not taken for an upload without files', async () => {
+    const json = '{"type":"FeatureCollection"}'
+    const post1 = (job: string) => post(job, 'application/geo+json', bytes(json))
+    await refused(post1, 422, /body\.files: Field required: .* name or tag/)
+  })
+
+  it('is told from JSON however it arrives', async () => {
+    const job = await client.job('refusals')
+    const before = await stateOf(store, client)
+    const wire = await openWire(service.url)
+    wire.write(
+      `POST /bytes/raw?boefje_meta_id=${job} HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n` +
+        `Authorization: Bearer ${client.token}\r\nContent-Length: 12\r\n\r\n{"fi`,
+    )
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    wire.write('les":[]}')
+    expect(await wire.received(/\r\n\r\n.*\}/)).toMatch(/^HTTP\/1.1 422/)
+    wire.socket.destroy()
+    expect(await stateOf(store, client)).toEqual(before)
+  })
+
+  it('may be the JSON of an upload when a name tells that it is meant so', async () => {
     const job = await client.job()
     const json = '{"files":[]}'
     await refused(
@@ -313,6 +344,8 @@ describe('a form', () => {
       () => form({ ...file, content: contentOf(SIZE) }, file),
       /unique sets/,
     ],
+    ['a very long name', () => form({ ...file, name: 'n'.repeat(5000) }), /longer than 4096/],
+    ['a very long name', () => form({ ...file, name: 'n'.repeat(5000) }), /longer than 4096/],
     [
       'too many files',
       () => form(...Array.from({ length: MAX_FILES + 1 }, () => file)),
@@ -326,6 +359,12 @@ describe('a form', () => {
       return
     }
     await refused((job) => post(job, type, body()), status, why)
+  })
+
+  it('takes tags for all its files from the query as well', async () => {
+    const job = await client.job()
+    const answer = await post(job, FORM, form({ ...file, type: 'a/b' }), {}, '&tag=query')
+    expect(await tagsOf(idsOf(answer.text).f ?? '')).toEqual(['a/b', 'query'])
   })
 
   it('is refused wherever it is cut off', async () => {
@@ -354,6 +393,22 @@ describe('a form', () => {
       await refused((job) => post(job, FORM, [whole.subarray(0, length)]), 422, /not a valid multi/)
     }
   })
+})
+
+it('a long body for an unknown job is answered, and the connection goes on', async () => {
+  const wire = await openWire(service.url)
+  const unknown = '00000000-0000-4000-8000-000000000000'
+  const length = 3_000_000
+  wire.write(
+    `POST /bytes/raw?boefje_meta_id=${unknown} HTTP/1.1\r\nHost: x\r\nContent-Length: ${length}\r\n` +
+      `Authorization: Bearer ${client.token}\r\nContent-Type: application/json\r\n\r\n` +
+      `{"files":[${' '.repeat(1_000_000 - 10)}`,
+  )
+  expect(await wire.received(/not found/)).toMatch(/^HTTP\/1\.1 404 /)
+  wire.write(' '.repeat(length - 1_000_000))
+  wire.write('GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n')
+  expect(await wire.received(/"service":"bytes"/)).toContain('HTTP/1.1 200')
+  wire.socket.destroy()
 })
 
 describe('long JSON', () => {
@@ -526,7 +581,7 @@ describe('an upload that does not come to its end', () => {
     const before = await stateOf(store, client)
     const wire = await openWire(service.url)
     wire.write(
-      `POST /bytes/raw?boefje_meta_id=${job}&tag=x HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n` +
+      `POST /bytes/raw?boefje_meta_id=${job} HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n` +
         `Authorization: Bearer ${client.token}\r\nContent-Type: ${type}\r\n\r\n${head}${'AAAA'.repeat(1_000_000)}`,
     )
     const written = async (): Promise<boolean> =>

@@ -45,39 +45,56 @@ export function ingestRoute(ports: IngestPorts, limits: UploadLimits): Route {
     },
     handle: ({ c, query }) =>
       limits.gate.pass(async () => {
-        const upload = await readUpload(c, query, ports, limits)
-        const stored = await ingest(ports, { boefjeMetaId: query.boefje_meta_id, ...upload })
-        const ids = new Map(stored.map(([name, id]) => [name, JSON.stringify(id)]))
-        return json(c, objectText(ids))
+        await ensureRoom(c, ports, limits)
+        const body = bodyOf(c, limits)
+        try {
+          const upload = await readUpload(c, query, body, limits)
+          const stored = await ingest(ports, { boefjeMetaId: query.boefje_meta_id, ...upload })
+          const ids = new Map(stored.map(([name, id]) => [name, JSON.stringify(id)]))
+          return json(c, objectText(ids))
+        } finally {
+          // Lets go of what is left of it. Not waited for: the client may have fallen silent.
+          body.return(undefined).catch(() => undefined)
+        }
       }),
   })
-}
-
-async function readUpload(
-  c: AppContext,
-  query: UploadQuery,
-  { raw }: IngestPorts,
-  { maxBytes, maxFiles, idleMs }: UploadLimits,
-): Promise<BodyUpload> {
-  const { incoming } = c.env
-  const expected = expectedDigests(incoming.headers)
-  const streamed = streamBody(incoming, {
-    bytes: maxBytes,
-    setBy: 'BYTES_MAX_BODY_BYTES',
-    idleMs,
-  })
-  const body = expected.length > 0 ? checkedBody(streamed, expected) : streamed
-  const length = declaredLength(incoming)
-  if (length <= maxBytes && length > ROOM_BYTES) await raw.ensureRoom(length)
-
-  const contentType = c.req.header('content-type')
-  if (contentType === undefined || isJson(contentType))
-    return jsonUpload(body, contentType, maxFiles)
-  if (isMultipart(contentType)) return multipartUpload(body, contentType, maxFiles)
-  return octetsUpload(body, query.name, query.tag, length > 0 && length <= SHORT_BYTES)
 }
 
 /** Shorter bodies find out while they are written whether there is room. */
 const ROOM_BYTES = 1024 * 1024
 /** Bodies that say to be so short are as good as read. */
 const SHORT_BYTES = 64 * 1024
+
+async function ensureRoom(
+  c: AppContext,
+  { raw }: IngestPorts,
+  { maxBytes }: UploadLimits,
+): Promise<void> {
+  const length = declaredLength(c.env.incoming)
+  if (length <= maxBytes && length > ROOM_BYTES) await raw.ensureRoom(length)
+}
+
+function bodyOf(c: AppContext, { maxBytes, idleMs }: UploadLimits): AsyncGenerator<Buffer> {
+  const { incoming } = c.env
+  const expected = expectedDigests(incoming.headers)
+  const limits = { bytes: maxBytes, setBy: 'BYTES_MAX_BODY_BYTES', idleMs }
+  const body = streamBody(incoming, limits)
+  return expected.length > 0 ? checkedBody(body, expected) : body
+}
+
+async function readUpload(
+  c: AppContext,
+  query: UploadQuery,
+  body: AsyncGenerator<Buffer>,
+  { maxFiles }: UploadLimits,
+): Promise<BodyUpload> {
+  const contentType = c.req.header('content-type')
+  // Whoever names or tags a body means it as a file, whatever its type.
+  const meant = query.name !== undefined || query.tag.length > 0
+  if (contentType !== undefined && isMultipart(contentType)) {
+    return multipartUpload(body, contentType, query.tag, maxFiles)
+  }
+  if (!meant && isJson(contentType)) return jsonUpload(body, contentType, maxFiles)
+  const length = declaredLength(c.env.incoming)
+  return octetsUpload(body, query.name, query.tag, length > 0 && length <= SHORT_BYTES)
+}

@@ -13,6 +13,9 @@ export interface Part {
   readonly content: AsyncIterable<Buffer>
 }
 
+/** Longest Content-Disposition in bytes: file systems take names of 255. */
+const MAX_DISPOSITION = 4096
+
 /** Encodings that leave the content as it is. */
 const PLAIN_ENCODINGS = new Set(['7bit', '8bit', 'binary'])
 
@@ -102,6 +105,9 @@ type Headers = Readonly<Record<string, readonly string[]>>
 
 function parseHeaders(headers: Headers): Omit<Part, 'content'> {
   const [disposition = ''] = headers['content-disposition'] ?? []
+  if (disposition.length > MAX_DISPOSITION) {
+    throw malformed(`a Content-Disposition is longer than ${MAX_DISPOSITION} bytes`)
+  }
   const { type, parameters } = parseDisposition(utf8(disposition), { multipart: true })
   const { name, filename } = parameters
   if (type !== 'form-data' || name === undefined) {
@@ -115,7 +121,12 @@ function parseHeaders(headers: Headers): Omit<Part, 'content'> {
   const mimeType = utf8(contentType).split(';', 1)[0]?.trim().toLowerCase() || undefined
   // RFC 7578, section 4.2: bytes are a file, even when their name is not told.
   const nameless = mimeType === 'application/octet-stream' ? '' : undefined
-  return { name, fileName: filename ?? nameless, mimeType }
+  return { name: flat(name), fileName: flat(filename ?? nameless), mimeType: flat(mimeType) }
+}
+
+/** The same text in memory of its own size: it may be made of a piece for each character. */
+function flat<T extends string | undefined>(text: T): T | string {
+  return text === undefined ? text : Buffer.from(text).toString()
 }
 
 /** What clients send in UTF-8, the parser gives as Latin-1. */

@@ -2,7 +2,7 @@ import { decodeBase64 } from '../../domain/base64.js'
 import type { Hold, ReceivedFile } from '../../flows/ingest.js'
 import type { HeldContent } from '../../flows/staging.js'
 import { parseJson, parseJsonText } from '../body.js'
-import { type HttpProblem, unprocessable } from '../problems.js'
+import { type HttpProblem, malformed, unprocessable } from '../problems.js'
 import * as schemas from '../schemas.js'
 import { validate } from '../validate.js'
 import { JsonScanner, type ScanEvent } from './json-scanner.js'
@@ -26,9 +26,13 @@ export async function jsonUpload(
 ): Promise<BodyUpload> {
   const { pieces, ended } = await readFirst(body)
   if (!ended) {
-    return { buffered: false, receive: (hold) => receiveLong(rejoin(pieces, body), hold, maxFiles) }
+    return {
+      buffered: false,
+      receive: (hold) => receiveLong(rejoin(pieces, body), hold, contentType, maxFiles),
+    }
   }
-  const files = validated(parseJson(Buffer.concat(pieces), contentType).value, maxFiles)
+  const { value } = parseJson(Buffer.concat(pieces), contentType)
+  const files = validated(value, contentType, maxFiles)
   const decoded = files.map(({ content, ...file }, position) => {
     const bytes = decodeBase64(content)
     if (!bytes) throw notBase64(position)
@@ -36,10 +40,13 @@ export async function jsonUpload(
   })
   return {
     buffered: true,
-    receive: (hold) =>
-      Promise.all(
-        decoded.map(async ({ bytes, ...file }) => ({ ...file, content: await hold([bytes]) })),
-      ),
+    receive: async (hold) => {
+      const received: ReceivedFile[] = []
+      for (const { bytes, ...file } of decoded) {
+        received.push({ ...file, content: await hold([bytes]) })
+      }
+      return received
+    },
   }
 }
 
@@ -69,7 +76,19 @@ interface ParsedFile {
   readonly content: string
 }
 
-function validated(value: unknown, maxFiles: number): ParsedFile[] {
+/** Plain JSON, or no type at all, may leave its files out; another type is perhaps no upload. */
+const PLAIN = /^\s*application\/json\s*(;|$)/i
+
+function validated(
+  value: unknown,
+  contentType: string | undefined,
+  maxFiles: number,
+): ParsedFile[] {
+  const plain = contentType === undefined || PLAIN.test(contentType)
+  if (!plain && !(typeof value === 'object' && value !== null && Object.hasOwn(value, 'files'))) {
+    const msg = 'Field required: to store the body itself, give a name or tag in the query'
+    throw malformed([{ loc: ['body', 'files'], msg, type: 'missing' }])
+  }
   const { files } = validate(schemas.rawUpload, value, 'body')
   refuseTooMany(files.length, maxFiles)
   return files.map((file) => ({ ...file, fileName: file.name }))
@@ -78,6 +97,7 @@ function validated(value: unknown, maxFiles: number): ParsedFile[] {
 async function receiveLong(
   body: AsyncIterable<Buffer>,
   hold: Hold,
+  contentType: string | undefined,
   maxFiles: number,
 ): Promise<ReceivedFile[]> {
   const scanner = new JsonScanner({ maxSkeletonBytes: MAX_SKELETON_BYTES })
@@ -90,7 +110,7 @@ async function receiveLong(
       contents.push(await hold(contentOf(events)))
     }
     const value = parseJsonText(scanner.finish(), ', not counting the contents')
-    return validated(value, maxFiles).map(({ content: index, ...file }, position) => {
+    return validated(value, contentType, maxFiles).map(({ content: index, ...file }, position) => {
       const content = contents[Number(index)]
       if (!content) throw new Error(`the content of file ${position} was not taken out`)
       return { ...file, content }

@@ -8,20 +8,27 @@ import { type BodyUpload, refuseTooMany } from './received.js'
 
 /** Longest `tag` field in bytes: the schema limits its characters, of four bytes at most. */
 const MAX_TAG_BYTES = 4 * LIMITS.mimeType
+/** Most characters of all names, tags and types of a form. */
+const MAX_TEXTS = 8 * 1024 * 1024
 
 /**
  * A form (RFC 7578). Each part with a file name is a file: the part's name is its name, and the
  * part's Content-Type and the fields `tag` are its MIME types. Tags before the first file are for
  * all of them, those after a file for that one.
+ * @param tags MIME types of all files
  * @throws HttpProblem 422 for a content type without a boundary; the rest from `receive`
  */
 export function multipartUpload(
   body: AsyncIterable<Buffer>,
   contentType: string,
+  tags: readonly string[],
   maxFiles: number,
 ): BodyUpload {
   const boundary = boundaryOf(contentType)
-  return { buffered: false, receive: (hold) => receive(partsOf(body, boundary), hold, maxFiles) }
+  return {
+    buffered: false,
+    receive: (hold) => receive(partsOf(body, boundary), hold, tags, maxFiles),
+  }
 }
 
 export function isMultipart(contentType: string): boolean {
@@ -43,18 +50,30 @@ interface FormFile extends Omit<ReceivedFile, 'tags'> {
 async function receive(
   parts: AsyncIterable<Part>,
   hold: Hold,
+  tagsOfAll: readonly string[],
   maxFiles: number,
 ): Promise<ReceivedFile[]> {
-  const common: string[] = []
+  const common: string[] = [...tagsOfAll]
   const files: FormFile[] = []
+  let texts = 0
+  const keep = (text: string | undefined): void => {
+    texts += text?.length ?? 0
+    if (texts <= MAX_TEXTS) return
+    throw unprocessable(
+      `body: more than ${MAX_TEXTS} characters of names and tags: send fewer files at once`,
+    )
+  }
   for await (const { name, fileName, mimeType, content } of parts) {
+    for (const text of [name, fileName, mimeType]) keep(text)
     if (fileName !== undefined) {
       refuseTooMany(files.length + 1, maxFiles)
       const tags = mimeType === undefined ? [] : [mimeType]
       files.push({ name, fileName, tags, content: await hold(content) })
     } else if (name === 'tag') {
       const { tags } = files.at(-1) ?? { tags: common }
-      tags.push(await textOf(content))
+      const tag = await textOf(content)
+      keep(tag)
+      tags.push(tag)
       // Now, as there could be any number.
       validate(schemas.tags, tags, 'body')
     } else {

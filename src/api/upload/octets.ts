@@ -3,6 +3,8 @@ import type { BodyUpload } from './received.js'
 
 /** Name of a file that was sent without one. */
 const UNNAMED = 'file'
+/** Bytes that are looked at. */
+const HEAD_BYTES = 256
 /** How the protocol's JSON body begins. */
 const JSON_UPLOAD = /^\s*\{\s*"(?:files|status)"\s*:/
 
@@ -30,14 +32,23 @@ export function octetsUpload(
 
 /** Clients that get their content type wrong must not find the JSON of their files stored as one. */
 async function* refusingJson(body: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  let first = true
+  let head: Buffer | undefined = Buffer.alloc(0)
   for await (const piece of body) {
-    if (first && JSON_UPLOAD.test(piece.toString('latin1', 0, 256))) {
-      throw unprocessable(
-        'body: this looks like files in JSON: send it as application/json, or give a name in the query to store it as it is',
-      )
+    if (head === undefined) {
+      yield piece
+      continue
     }
-    first = false
-    yield piece
+    head = Buffer.concat([head, piece])
+    if (head.length < HEAD_BYTES) continue
+    yield checkedHead(head)
+    head = undefined
   }
+  if (head !== undefined && head.length > 0) yield checkedHead(head)
+}
+
+function checkedHead(head: Buffer): Buffer {
+  if (!JSON_UPLOAD.test(head.toString('latin1', 0, HEAD_BYTES))) return head
+  throw unprocessable(
+    'body: this looks like files in JSON: send it as application/json, or give a name in the query to store it as it is',
+  )
 }
