@@ -5,7 +5,7 @@ import type { ByteRange, RawRepository } from '../domain/ports.js'
 
 export interface RetrievePorts {
   readonly meta: MetaRepository
-  readonly raw: RawRepository
+  readonly raw: Pick<RawRepository, 'get'>
   /** Counts blobs that could not be read, for the metrics. */
   readonly countBlobError: (code: string) => void
 }
@@ -42,7 +42,7 @@ export async function findBlob(
  *   raw file's id or the blob's digest in the message
  */
 export async function openContent(
-  ports: RetrievePorts,
+  ports: Omit<RetrievePorts, 'meta'>,
   file: StoredRawFile | Blob,
   range?: ByteRange,
 ): Promise<AsyncIterable<Uint8Array>> {
