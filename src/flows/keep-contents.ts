@@ -47,7 +47,11 @@ export async function keepContents(
   for (const blob of published) {
     blobs.set(blob.contentDigest, blob)
     const lost = target.blobs.get(blob.contentDigest)
-    if (lost && lost.address !== blob.address) await meta.replaceBlob(lost, blob)
+    if (lost && lost.address !== blob.address) {
+      await meta.replaceBlob(lost, blob)
+      // No row has it any more.
+      await raw.remove(lost)
+    }
   }
   return { blobs, published }
 }
