@@ -50,11 +50,44 @@ async function remove(blobId: number): Promise<void> {
   await database.pool.query('DELETE FROM blob WHERE id = $1', [blobId])
 }
 
+/** Waits until a statement waits for a lock. */
+async function lockWait(): Promise<void> {
+  await vi.waitFor(async () => {
+    const { rows } = await database.pool.query(
+      `SELECT count(*)::int AS n FROM pg_stat_activity
+       WHERE wait_event_type = 'Lock' AND datname = current_database()`,
+    )
+    expect(rows[0].n).toBe(1)
+  }, PATIENCE)
+}
+
 const clear = () => database.pool.query('TRUNCATE blob CASCADE')
 
 blobKeysContract('Postgres', async () => {
   await clear()
   return { keys, rival, insert, remove }
+})
+
+it('are replaced also after a deadlock with someone else', async () => {
+  await clear()
+  const from = { keyId: '0123456789abcdef', sealed: Uint8Array.of(1) }
+  const to = { keyId: 'fedcba9876543210', sealed: Uint8Array.of(2) }
+  const [first = 0, second = 0] = [await insert(from), await insert(from)]
+  const client = await database.pool.connect()
+  const lock = (id: number) =>
+    client.query('SELECT FROM blob WHERE id = $1 FOR NO KEY UPDATE', [id])
+  // The victim is the other one.
+  await client.query("BEGIN; SET LOCAL deadlock_timeout = '1min'")
+  await lock(second)
+  const victims = vi.spyOn(other.pool, 'query')
+  const replaced = rival.replaceSealedKeys([first, second].map((blobId) => ({ blobId, from, to })))
+  await lockWait()
+  await lock(first)
+  await client.query('ROLLBACK')
+  client.release()
+  expect(await replaced).toBe(2)
+  expect(victims).toHaveBeenCalledTimes(2)
+  victims.mockRestore()
 })
 
 describe('rotation on Postgres', () => {
@@ -140,13 +173,7 @@ describe('rotation on Postgres', () => {
     await client.query('BEGIN')
     await client.query('DELETE FROM blob WHERE id = $1', [gone])
     const rotation = rotateKeys({ ...ports, blobKeys: keys })
-    await vi.waitFor(async () => {
-      const { rows } = await database.pool.query(
-        `SELECT count(*)::int AS n FROM pg_stat_activity
-         WHERE wait_event_type = 'Lock' AND datname = current_database()`,
-      )
-      expect(rows[0].n).toBe(1)
-    }, PATIENCE)
+    await lockWait()
     await client.query('COMMIT')
     client.release()
     expect(await rotation).toEqual({ rotated: 1, failed: 0, left: 0 })
