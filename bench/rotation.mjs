@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import pg from 'pg'
 import { seal } from '../dist/raw/middleware/sealed-box/box.js'
-import { generateKeyPair, keyIdOf } from '../dist/raw/middleware/sealed-box/keys.js'
+import { createKeyRing, generateKeyPair, keyIdOf } from '../dist/raw/middleware/sealed-box/keys.js'
 import { startEnvironment } from './environment.mjs'
 import { progress, runBench, usageError } from './lifecycle.mjs'
 import { median, table } from './report.mjs'
@@ -55,8 +55,10 @@ function readOptions(argv) {
  * @param {pg.Client} client @param {number} keys @param {KeyPair} pair
  */
 async function fill(client, keys, pair) {
+  const { current } = createKeyRing({ publicKey: pair.publicKey })
+  if (current === undefined) throw new Error('a ring lacks its public key')
   const sealed = Array.from({ length: Math.min(DISTINCT, keys) }, () =>
-    Buffer.from(seal(new Uint8Array(16), pair.publicKey)),
+    seal(new Uint8Array(16), current),
   )
   await client.query('TRUNCATE blob CASCADE')
   await client.query(
@@ -96,8 +98,8 @@ function keySettings(current, old) {
   const text = (/** @type {Uint8Array} */ key) => Buffer.from(key).toString('base64')
   return {
     BYTES_PUBLIC_KEY_B64: text(current.publicKey),
-    BYTES_PRIVATE_KEY_B64: text(current.secretKey),
-    BYTES_OLD_PRIVATE_KEYS_B64: text(old.secretKey),
+    BYTES_PRIVATE_KEY_B64: text(current.privateKey),
+    BYTES_OLD_PRIVATE_KEYS_B64: text(old.privateKey),
   }
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes sure that the tools of the tests that npm cannot install are there: the files of a RabbitMQ
-# server, which the tests start for themselves, and promtool. No service is started. Says nothing
+# server, which the tests start for themselves, promtool and age. No service is started. Says nothing
 # when there is nothing to do.
 set -eu
 
@@ -19,7 +19,11 @@ has_promtool() {
   command -v promtool >/dev/null 2>&1
 }
 
-if has_rabbitmq && has_promtool; then exit 0; fi
+has_age() {
+  command -v age >/dev/null 2>&1
+}
+
+if has_rabbitmq && has_promtool && has_age; then exit 0; fi
 
 root=()
 can_install=yes
@@ -62,11 +66,17 @@ if [ "$can_install" = yes ]; then
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q || true
   has_rabbitmq || install_package rabbitmq-server || true
   has_promtool || install_package prometheus || true
+  has_age || install_package age || true
 fi
 
 if ! has_promtool; then
   echo 'warning: promtool is missing, so the metrics are not checked with it. It is part of the' >&2
   echo '  Debian package prometheus, and of https://prometheus.io/download/.' >&2
+fi
+
+if ! has_age; then
+  echo 'warning: age is missing, so encrypted content is not checked with it. It is the Debian' >&2
+  echo '  package age, and the Homebrew formula age.' >&2
 fi
 
 if ! has_rabbitmq; then

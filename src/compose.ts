@@ -34,6 +34,8 @@ import { createMetaRepository } from './meta/repository.js'
 import { openDiskRepository } from './raw/disk-repository.js'
 import { makeDirectories } from './raw/durable.js'
 import { identity } from './raw/middleware/identity.js'
+import { createKeyRing } from './raw/middleware/sealed-box/keys.js'
+import { createSealedBox } from './raw/middleware/sealed-box/sealed-box.js'
 import { openUploadStore } from './raw/upload-store.js'
 import type { Settings } from './settings.js'
 
@@ -172,7 +174,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       filePermission: settings.filePermission,
       reserveBytes: settings.diskReserveBytes,
       middleware: identity,
-      readers: [identity],
+      readers: [identity, createSealedBox(createKeyRing({}))],
     })
     const readCounts = createCountsReader(
       meta,

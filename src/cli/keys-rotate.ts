@@ -7,9 +7,11 @@ import {
   rotateKeys,
 } from '../flows/rotate-keys.js'
 import { createBlobKeys } from '../meta/blob-keys.js'
-import type { KeyPair, KeyRing } from '../raw/middleware/sealed-box/keys.js'
+import type { PublicKey } from '../raw/middleware/sealed-box/box.js'
+import type { KeyRing } from '../raw/middleware/sealed-box/keys.js'
 import { createProgress } from './progress.js'
 
+/** Time between two lines where there is no terminal, in milliseconds. */
 const PLAIN_MS = 3000
 
 const REASONS: Readonly<Record<FailedKey['reason'], string>> = {
@@ -17,42 +19,33 @@ const REASONS: Readonly<Record<FailedKey['reason'], string>> = {
   does_not_open: 'its private key does not open it',
 }
 
-export interface RotationTarget {
-  readonly ring: KeyRing
-  readonly publicKey: Uint8Array
-  readonly keyId: string
-}
-
 /** What the file keys are to be sealed to. @throws SettingsError when there is no public key */
-export function rotationTarget(ring: KeyRing): RotationTarget {
-  const { publicKey, currentKeyId: keyId } = ring
-  if (publicKey === undefined || keyId === undefined) {
-    throw new SettingsError(['BYTES_PUBLIC_KEY_B64: not set; give the key to rotate to'])
-  }
-  return { ring, publicKey, keyId }
+export function rotationTarget({ current }: KeyRing): PublicKey {
+  if (current !== undefined) return current
+  throw new SettingsError(['BYTES_PUBLIC_KEY_B64: not set; give the key to rotate to'])
 }
 
 /** Re-seals the file keys and tells how it goes. @returns the exit code: 1 when some are left */
 export async function rotate(
   pool: pg.Pool,
-  { ring, publicKey, keyId: current }: RotationTarget,
+  keyRing: KeyRing,
+  current: PublicKey,
   options: Pick<RotationOptions, 'batchSize' | 'signal'>,
 ): Promise<number> {
-  const findPair = (keyId: string): KeyPair | undefined => ring.find(keyId)
-  if (findPair(current) === undefined) {
-    say(`the private key of ${current} is not here: be sure that it is kept elsewhere`)
+  if (keyRing.pairOf(current.id) === undefined) {
+    say(`the private key of ${current.id} is not here: be sure that it is kept elsewhere`)
   }
   const unit = (keys: number): string => `${Math.round(keys)} keys`
-  const progress = createProgress(current, { unit, plainMs: PLAIN_MS })
+  const progress = createProgress(current.id, { unit, plainMs: PLAIN_MS })
   const onFailed = ({ blobId, keyId, reason }: FailedKey): void => {
     progress.finish()
     say(`the key of blob ${blobId}, sealed to ${keyId}, is left as it is: ${REASONS[reason]}`)
   }
   const result = await rotateKeys(
-    { blobKeys: createBlobKeys(pool), publicKey, findPair },
+    { blobKeys: createBlobKeys(pool), current, keyRing },
     { ...options, onProgress: progress.update, onFailed },
   ).finally(progress.finish)
-  process.stdout.write(summary(result, current))
+  process.stdout.write(summary(result, current.id))
   return result.left === 0 ? 0 : 1
 }
 

@@ -16,12 +16,13 @@ export async function printStatus(pool: pg.Pool, ring: KeyRing, json: boolean): 
   const counts = await createBlobKeys(pool).countByKey()
   const unencrypted = counts.get(null) ?? 0
   const used = [...counts.keys()].filter((keyId) => keyId !== null)
-  const known = ring.currentKeyId === undefined ? [] : [ring.currentKeyId]
-  const keys = [...new Set([...known, ...ring.keyIds, ...used])].map((keyId) => ({
+  const current = ring.current?.id
+  const known = current === undefined ? ring.keyIds : [current, ...ring.keyIds]
+  const keys = [...new Set([...known, ...used])].map((keyId) => ({
     key_id: keyId,
     blobs: counts.get(keyId) ?? 0,
-    current: keyId === ring.currentKeyId,
-    private_key: ring.find(keyId) !== undefined,
+    current: keyId === current,
+    private_key: ring.pairOf(keyId) !== undefined,
   }))
   process.stdout.write(
     json ? `${JSON.stringify({ keys, unencrypted })}\n` : table(keys, unencrypted),

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
 import { createLogger } from '../logging.js'
 import type { Database } from '../meta/client.js'
-import { generateKeyPair, KeyRing } from '../raw/middleware/sealed-box/keys.js'
+import { createKeyRing, generateKeyPair } from '../raw/middleware/sealed-box/keys.js'
 import { readSettings, type Settings } from '../settings.js'
 import { type Command, interruptible, UsageError } from './command.js'
 import { withDatabase } from './database.js'
@@ -43,13 +43,16 @@ export const command: Command = {
         throw new UsageError('--batch takes a whole number from 1 to 10000')
       }
       const settings = readSettings()
-      const target = rotationTarget(ringOf(settings))
-      return withStore(settings, ({ pool }, signal) => rotate(pool, target, { batchSize, signal }))
+      const ring = createKeyRing(settings)
+      const current = rotationTarget(ring)
+      return withStore(settings, ({ pool }, signal) =>
+        rotate(pool, ring, current, { batchSize, signal }),
+      )
     }
     if (name === 'status') {
       const { values } = parseArgs({ args, options: { json: { type: 'boolean', default: false } } })
       const settings = readSettings()
-      const ring = ringOf(settings)
+      const ring = createKeyRing(settings)
       return withStore(settings, ({ pool }) => printStatus(pool, ring, values.json))
     }
     throw new UsageError(name === undefined ? 'say what to do' : `unknown command keys ${name}`)
@@ -57,10 +60,10 @@ export const command: Command = {
 }
 
 function generate(): number {
-  const { publicKey, secretKey } = generateKeyPair()
-  const [shown, secret] = [publicKey, secretKey].map((key) => Buffer.from(key).toString('base64'))
+  const { publicKey, privateKey } = generateKeyPair()
+  const [shown, secret] = [publicKey, privateKey].map((key) => Buffer.from(key).toString('base64'))
   process.stdout.write(`BYTES_PUBLIC_KEY_B64=${shown}\nBYTES_PRIVATE_KEY_B64=${secret}\n`)
-  secretKey.fill(0)
+  privateKey.fill(0)
   process.stderr.write(
     'Keep the private key in a safe place as well: without it, what is encrypted is lost.\n',
   )
@@ -80,8 +83,4 @@ function withStore(
   return interruptible((signal) =>
     withDatabase(settings, log, (database) => use(database, signal), signal),
   )
-}
-
-function ringOf({ publicKey, privateKey, oldPrivateKeys = [] }: Settings): KeyRing {
-  return new KeyRing(publicKey, privateKey ? [privateKey, ...oldPrivateKeys] : oldPrivateKeys)
 }

@@ -101,7 +101,7 @@ export interface RawRepository {
    * right. Of a range only the size of the file is checked.
    * @param range lies inside the content; without it the whole
    * @throws BytesError `blob_missing` when there is no such file, `blob_damaged` when its size is
-   *   wrong, `storage_unavailable`. While reading: `blob_damaged`, `storage_unavailable`
+   *   wrong, `key_missing`, `storage_unavailable`. While reading: `blob_damaged`, `storage_unavailable`
    */
   get(blob: BlobLocation, range?: ByteRange): Promise<AsyncIterable<Uint8Array>>
   /**

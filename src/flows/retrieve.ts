@@ -5,7 +5,7 @@ import type { ByteRange, RawRepository } from '../domain/ports.js'
 
 export interface RetrievePorts {
   readonly meta: MetaRepository
-  readonly raw: RawRepository
+  readonly raw: Pick<RawRepository, 'get'>
   /** Counts blobs that could not be read, for the metrics. */
   readonly countBlobError: (code: string) => void
 }
@@ -38,11 +38,11 @@ export async function findBlob(
  * checked then; a whole content is checked against its digest before its last piece comes. The
  * caller must consume or `return()` it; what fails while it is read is told as what fails here.
  * @param range lies inside the content
- * @throws BytesError `blob_missing`, `blob_damaged` or `storage_unavailable`, with the raw file's
- *   id or the blob's digest in the message
+ * @throws BytesError `blob_missing`, `blob_damaged`, `key_missing` or `storage_unavailable`, with the
+ *   raw file's id or the blob's digest in the message
  */
 export async function openContent(
-  ports: RetrievePorts,
+  ports: Omit<RetrievePorts, 'meta'>,
   file: StoredRawFile | Blob,
   range?: ByteRange,
 ): Promise<AsyncIterable<Uint8Array>> {
@@ -55,7 +55,8 @@ export async function openContent(
       return await action()
     } catch (error) {
       if (!(error instanceof BytesError)) throw error
-      ports.countBlobError(error.code)
+      // Nothing is wrong with a blob whose key is kept elsewhere.
+      if (error.code !== 'key_missing') ports.countBlobError(error.code)
       throw new BytesError(error.code, `${name} cannot be read: ${error.message}`, {
         cause: error,
       })

@@ -1,15 +1,15 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { BlobKey, BlobKeys, ResealedKey } from '../domain/blob-keys.js'
 import type { SealedKey } from '../domain/models.js'
-import { open, seal } from '../raw/middleware/sealed-box/box.js'
-import { type KeyPair, keyIdOf } from '../raw/middleware/sealed-box/keys.js'
+import { open, type PublicKey, seal } from '../raw/middleware/sealed-box/box.js'
+import type { KeyRing } from '../raw/middleware/sealed-box/keys.js'
 
 export interface RotationPorts {
   readonly blobKeys: BlobKeys
   /** The key that all file keys are to be sealed to. */
-  readonly publicKey: Uint8Array
-  /** The pair with this id, if its private key is here. */
-  readonly findPair: (keyId: string) => KeyPair | undefined
+  readonly current: PublicKey
+  /** Has the private keys of what is sealed now. */
+  readonly keyRing: Pick<KeyRing, 'pairOf'>
 }
 
 export interface RotationOptions {
@@ -48,18 +48,16 @@ const KEYS_PER_TURN = 16
  * @throws AbortError when the signal aborts
  */
 export async function rotateKeys(
-  { blobKeys, publicKey, findPair }: RotationPorts,
+  { blobKeys, current, keyRing }: RotationPorts,
   { batchSize = BATCH, signal, onProgress, onFailed }: RotationOptions = {},
 ): Promise<RotationResult> {
-  const currentKeyId = keyIdOf(publicKey)
-
   const reseal = ({ keyId, sealed }: SealedKey): SealedKey | FailedKey['reason'] => {
-    const pair = findPair(keyId)
+    const pair = keyRing.pairOf(keyId)
     if (pair === undefined) return 'private_key_missing'
     const fileKey = open(sealed, pair)
     if (fileKey === undefined) return 'does_not_open'
     try {
-      return { keyId: currentKeyId, sealed: seal(fileKey, publicKey) }
+      return { keyId: current.id, sealed: seal(fileKey, current) }
     } finally {
       fileKey.fill(0)
     }
@@ -68,7 +66,7 @@ export async function rotateKeys(
   const countLeft = async (): Promise<number> => {
     let left = 0
     for (const [keyId, blobs] of await blobKeys.countByKey()) {
-      if (keyId !== null && keyId !== currentKeyId) left += blobs
+      if (keyId !== null && keyId !== current.id) left += blobs
     }
     return left
   }
@@ -78,7 +76,7 @@ export async function rotateKeys(
   onProgress?.(0, total)
   let after: BlobKey | undefined
   do {
-    const batch = await blobKeys.listSealedKeys(currentKeyId, after, batchSize)
+    const batch = await blobKeys.listSealedKeys(current.id, after, batchSize)
     const resealed: ResealedKey[] = []
     for (const [i, { blobId, sealedKey }] of batch.entries()) {
       if (i % KEYS_PER_TURN === 0) await nextTurn(undefined, signal && { signal })

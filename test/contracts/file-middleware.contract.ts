@@ -44,6 +44,30 @@ export function fileMiddlewareContract(name: string, create: () => FileMiddlewar
       )
     })
 
+    it('keeps content of many kilobytes, in pieces of every size', async () => {
+      const middleware = create()
+      const content = Buffer.alloc(300_000)
+      for (let i = 0; i < content.length; i++) content[i] = (i * 31 + (i >> 8)) & 0xff
+      for (const size of [65_535, 65_536, 65_537, 131_072, 300_000]) {
+        const plain = content.subarray(0, size)
+        for (const piece of [997, 65_536, 65_552, 70_000, size]) {
+          const source = storedBytes(plain, piece).read(0, size)
+          const { stored, ...kept } = await encoded(middleware, source)
+          for (const [start, end] of [
+            [0, size],
+            [0, 1],
+            [65_530, size],
+            [65_535, 65_536],
+            [size - 1, size],
+          ] as const) {
+            const bytes = storedBytes(stored, piece)
+            const part = await collect(middleware.decode(bytes, { start, end }, kept))
+            expect(part.equals(plain.subarray(start, end)), `${start} to ${end}`).toBe(true)
+          }
+        }
+      }
+    })
+
     it('takes asynchronous sources', async () => {
       const middleware = create()
       async function* later(source: ByteSource): AsyncGenerator<Uint8Array> {

@@ -6,8 +6,8 @@ import { rotateKeys } from '../../src/flows/rotate-keys.js'
 import { createBlobKeys } from '../../src/meta/blob-keys.js'
 import { type Database, openDatabase } from '../../src/meta/client.js'
 import { open, seal } from '../../src/raw/middleware/sealed-box/box.js'
-import { generateKeyPair, KeyRing } from '../../src/raw/middleware/sealed-box/keys.js'
 import { blobKeysContract } from '../contracts/blob-keys.contract.js'
+import { newPair } from '../support/blob-keys.js'
 import { testDatabase } from '../support/database.js'
 import { silentLog } from '../support/postgres.js'
 
@@ -91,13 +91,10 @@ it('are replaced also after a deadlock with someone else', async () => {
 })
 
 describe('rotation on Postgres', () => {
-  const [old, current] = [generateKeyPair(), generateKeyPair()]
-  const ring = new KeyRing(current.publicKey, [old.secretKey, current.secretKey])
-  const oldId = new KeyRing(old.publicKey, []).currentKeyId ?? ''
+  const [old, current] = [newPair(), newPair()]
   const ports = {
-    blobKeys: keys,
-    publicKey: current.publicKey,
-    findPair: (keyId: string) => ring.find(keyId),
+    current: current.publicKey,
+    keyRing: { pairOf: (keyId: string) => (keyId === old.publicKey.id ? old : undefined) },
   }
 
   /** The file key of the n-th blob. */
@@ -106,7 +103,7 @@ describe('rotation on Postgres', () => {
     await clear()
     const ids: number[] = []
     for (let n = 0; n < count; n++) {
-      ids.push(await insert({ keyId: oldId, sealed: seal(fileKey(n), old.publicKey) }))
+      ids.push(await insert({ keyId: old.publicKey.id, sealed: seal(fileKey(n), old.publicKey) }))
     }
     return ids
   }
@@ -115,7 +112,7 @@ describe('rotation on Postgres', () => {
     return new Map(
       rows.map((row) => [
         row.id,
-        row.key_id === ring.currentKeyId ? open(row.sealed_key, current) : undefined,
+        row.key_id === current.publicKey.id ? open(row.sealed_key, current) : undefined,
       ]),
     )
   }
@@ -132,7 +129,7 @@ describe('rotation on Postgres', () => {
       for (let n = 200; n < 220; n++) {
         added.push(
           await insert({
-            keyId: ring.currentKeyId ?? '',
+            keyId: current.publicKey.id,
             sealed: seal(fileKey(n), current.publicKey),
           }),
         )

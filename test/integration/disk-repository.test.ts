@@ -29,10 +29,13 @@ import type {
 import { blobFolder, organizationFolder } from '../../src/raw/blob-path.js'
 import { openDiskRepository } from '../../src/raw/disk-repository.js'
 import { identity } from '../../src/raw/middleware/identity.js'
+import { createKeyRing, generateKeyPair } from '../../src/raw/middleware/sealed-box/keys.js'
+import { createSealedBox } from '../../src/raw/middleware/sealed-box/sealed-box.js'
 import {
   collect,
   digestOf,
   put,
+  type RawRepositorySetup,
   rawRepositoryContract,
 } from '../contracts/raw-repository.contract.js'
 
@@ -81,14 +84,21 @@ async function filesBelow(folder: string): Promise<string[]> {
 const modeOf = async (path: string): Promise<string> =>
   ((await stat(path)).mode & 0o7777).toString(8)
 
-rawRepositoryContract('disk', async () => ({
-  repository: await openRepository(),
-  read: (blob) => readFile(pathOf(blob)),
-  overwrite: (blob, stored) => writeFile(pathOf(blob), stored),
-  remove: (blob) => rm(pathOf(blob)),
-  count: async () => (await filesBelow(dataDir)).length,
-  dispose: async () => {},
-}))
+/** A repository on disk, for the contract. */
+async function setUp(middleware: FileMiddleware, repeatable: boolean): Promise<RawRepositorySetup> {
+  return {
+    repository: await openRepository(middleware),
+    middleware,
+    repeatable,
+    read: (blob) => readFile(pathOf(blob)),
+    overwrite: (blob, stored) => writeFile(pathOf(blob), stored),
+    remove: (blob) => rm(pathOf(blob)),
+    count: async () => (await filesBelow(dataDir)).length,
+    dispose: async () => {},
+  }
+}
+
+rawRepositoryContract('disk', () => setUp(identity, true))
 
 async function* turned(plain: ByteSource): AsyncGenerator<Uint8Array> {
   for await (const piece of plain) yield piece.map((byte) => byte ^ 0xff)
@@ -106,16 +116,11 @@ const inverted: FileMiddleware = {
   },
 }
 
-rawRepositoryContract('disk with another middleware', async () => ({
-  repository: await openRepository(inverted),
-  read: (blob) => readFile(pathOf(blob)),
-  overwrite: async (blob, stored) => {
-    await writeFile(pathOf(blob), await collect(inverted.encode([stored]).stored))
-  },
-  remove: (blob) => rm(pathOf(blob)),
-  count: async () => (await filesBelow(dataDir)).length,
-  dispose: async () => {},
-}))
+rawRepositoryContract('disk with another middleware', () => setUp(inverted, true))
+
+rawRepositoryContract('disk with sealed boxes', () =>
+  setUp(createSealedBox(createKeyRing(generateKeyPair())), false),
+)
 
 it.each([
   ['shorter', 3_000_000],

@@ -1,6 +1,21 @@
-/** Sealed keys in memory, for tests of what uses them. */
+/** Sealed keys in memory, and pairs of keys, for tests of what uses them. */
 import type { BlobKey, BlobKeys } from '../../src/domain/blob-keys.js'
 import type { SealedKey } from '../../src/domain/models.js'
+import type { KeyPair } from '../../src/raw/middleware/sealed-box/box.js'
+import {
+  createKeyRing,
+  generateKeyPair,
+  keyIdOf,
+} from '../../src/raw/middleware/sealed-box/keys.js'
+
+/** A new pair of keys. */
+export function newPair(): KeyPair {
+  const raw = generateKeyPair()
+  const keyId = keyIdOf(raw.publicKey)
+  const pair = createKeyRing(raw).pairOf(keyId)
+  if (pair === undefined) throw new Error(`the pair ${keyId} is not in its own ring`)
+  return pair
+}
 
 export interface MemoryBlobKeys extends BlobKeys {
   /** Null is a blob without a key. */

@@ -1,48 +1,98 @@
 import { createHash } from 'node:crypto'
 import nacl from 'tweetnacl'
+import { type KeyPair, type PublicKey, seal } from './box.js'
+import { KEY_LENGTH, privateKeyFrom, publicBytesOf, publicKeyFrom } from './x25519.js'
 
-/** An X25519 key pair, 32 bytes each. */
-export interface KeyPair {
-  readonly publicKey: Uint8Array
-  readonly secretKey: Uint8Array
+/** Raw keys of 32 bytes. */
+export interface RawKeys {
+  /** File keys of new blobs are sealed to it. */
+  readonly publicKey?: Uint8Array | undefined
+  /** That of `publicKey`. */
+  readonly privateKey?: Uint8Array | undefined
+  /** For blobs whose keys were sealed to other public keys, in any order. */
+  readonly oldPrivateKeys?: readonly Uint8Array[] | undefined
 }
 
-/** What a public key is called: the first 16 hex digits of its SHA-256. */
+/** The keys of a service. */
+export interface KeyRing {
+  /** Undefined when nothing can be sealed. */
+  readonly current: PublicKey | undefined
+  /** The pair whose public key has this id, if its private key is here. */
+  pairOf(keyId: string): KeyPair | undefined
+  /** Ids of all pairs whose private key is here, that of `current` first. */
+  readonly keyIds: readonly string[]
+}
+
+/**
+ * Tells a public key, and so a pair.
+ * @param publicKey 32 bytes
+ * @returns the first 16 hex digits of its SHA-256, in lower case
+ */
 export function keyIdOf(publicKey: Uint8Array): string {
   return createHash('sha256').update(publicKey).digest('hex').slice(0, 16)
 }
 
-/** A new random pair. */
-export function generateKeyPair(): KeyPair {
-  return nacl.box.keyPair()
+/** A new pair of raw keys, as libsodium's `crypto_box_keypair` makes them. The caller wipes the private one. */
+export function generateKeyPair(): { publicKey: Uint8Array; privateKey: Uint8Array } {
+  const { publicKey, secretKey } = nacl.box.keyPair()
+  return { publicKey, privateKey: secretKey }
 }
 
-/** The public key that new file keys are sealed to, and the pairs that open sealed ones, by id. */
-export class KeyRing {
-  readonly publicKey: Uint8Array | undefined
-  /** Id of `publicKey`. */
-  readonly currentKeyId: string | undefined
-  readonly #pairs: ReadonlyMap<string, KeyPair>
+/**
+ * A raw key from standard base64 (RFC 4648, section 4), in the one way that 32 bytes are written.
+ * @returns undefined for anything else
+ */
+export function parseKey(base64: string): Buffer | undefined {
+  const key = Buffer.from(base64, 'base64')
+  if (key.length === KEY_LENGTH && key.toString('base64') === base64) return key
+  key.fill(0)
+  return undefined
+}
 
-  /** @param secretKeys in any order, the current one among them or not */
-  constructor(publicKey: Uint8Array | undefined, secretKeys: readonly Uint8Array[]) {
-    this.publicKey = publicKey
-    this.currentKeyId = publicKey && keyIdOf(publicKey)
-    this.#pairs = new Map(
-      secretKeys.map((secretKey) => {
-        const pair = nacl.box.keyPair.fromSecretKey(secretKey)
-        return [keyIdOf(pair.publicKey), pair]
-      }),
-    )
+/** True when both raw keys are a pair. */
+export function isPair(publicKey: Uint8Array, privateKey: Uint8Array): boolean {
+  return publicBytesOf(privateKeyFrom(privateKey)).equals(publicKey)
+}
+
+/**
+ * Takes over the raw keys: the private ones are zero when it returns or throws. From then on OpenSSL
+ * keeps them for as long as the ring lives, and no buffer of ours does.
+ * @throws Error that says which key is wrong and why, by its key id
+ */
+export function createKeyRing(keys: RawKeys): KeyRing {
+  const { publicKey, privateKey, oldPrivateKeys = [] } = keys
+  const privateKeys = privateKey ? [privateKey, ...oldPrivateKeys] : oldPrivateKeys
+  try {
+    const current = publicKey && publicKeyOf(publicKey)
+    if (current) expectUsable(current)
+    if (current && privateKey && !isPair(current.bytes, privateKey)) {
+      const { publicKey: its } = pairOf(privateKey)
+      throw new Error(
+        `the private key belongs to the public key ${its.id}, and not to the public key ${current.id}`,
+      )
+    }
+    const pairs = new Map(privateKeys.map(pairOf).map((pair) => [pair.publicKey.id, pair]))
+    return { current, pairOf: (keyId) => pairs.get(keyId), keyIds: [...pairs.keys()] }
+  } finally {
+    for (const key of privateKeys) key.fill(0)
   }
+}
 
-  /** Ids of the keys whose private key is here. */
-  get keyIds(): string[] {
-    return [...this.#pairs.keys()]
-  }
+function publicKeyOf(bytes: Uint8Array): PublicKey {
+  return { id: keyIdOf(bytes), bytes: Buffer.from(bytes), key: publicKeyFrom(bytes) }
+}
 
-  /** The pair with this id, if its private key is here. */
-  find(keyId: string): KeyPair | undefined {
-    return this.#pairs.get(keyId)
+function pairOf(bytes: Uint8Array): KeyPair {
+  const privateKey = privateKeyFrom(bytes)
+  return { privateKey, publicKey: publicKeyOf(publicBytesOf(privateKey)) }
+}
+
+function expectUsable(publicKey: PublicKey): void {
+  try {
+    seal(new Uint8Array(0), publicKey)
+  } catch (cause) {
+    throw new Error(`the public key ${publicKey.id} is none: nothing can be sealed to it`, {
+      cause,
+    })
   }
 }

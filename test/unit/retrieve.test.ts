@@ -1,0 +1,31 @@
+import { expect, it } from 'vitest'
+import { BytesError, type ErrorCode } from '../../src/domain/errors.js'
+import type { Blob } from '../../src/domain/models.js'
+import { openContent } from '../../src/flows/retrieve.js'
+
+const blob: Blob = {
+  organization: 'org',
+  contentDigest: `sha512:${'0'.repeat(128)}`,
+  size: 1,
+  address: '0'.repeat(128),
+  storedSize: 1,
+  middleware: 'IDENTITY',
+  sealedKey: null,
+}
+
+it.each<[ErrorCode, string[]]>([
+  ['blob_missing', ['blob_missing']],
+  ['blob_damaged', ['blob_damaged']],
+  ['key_missing', []],
+])('%s is told with the name of the blob, and counted as %j', async (code, expected) => {
+  const counted: string[] = []
+  const ports = {
+    raw: { get: () => Promise.reject(new BytesError(code, 'the reason')) },
+    countBlobError: (each: string) => counted.push(each),
+  }
+  await expect(openContent(ports, blob)).rejects.toMatchObject({
+    code,
+    message: `Blob ${blob.contentDigest} cannot be read: the reason`,
+  })
+  expect(counted).toEqual(expected)
+})
