@@ -26,6 +26,7 @@ import { type Relay, startRelay } from './flows/relay.js'
 import { createResumableUploads, type ResumableUploads } from './flows/resumable.js'
 import { startUploadSweep } from './flows/upload-sweep.js'
 import { createInMemoryHashRepository } from './hashing/in-memory.js'
+import { createBlobKeys } from './meta/blob-keys.js'
 import { type Database, openDatabase, waitForDatabase } from './meta/client.js'
 import { applyMigrations } from './meta/migrator.js'
 import { createOutbox } from './meta/outbox.js'
@@ -53,7 +54,8 @@ export interface Service {
   stop(): Promise<void>
 }
 
-type Release = () => Promise<unknown>
+/** Closes one part. */
+export type Release = () => Promise<unknown>
 
 /** Runs `build` with a list of releasers; when it fails, what was built is released again. */
 async function releasing<T>(log: Log, build: (releases: Release[]) => Promise<T>): Promise<T> {
@@ -67,7 +69,7 @@ async function releasing<T>(log: Log, build: (releases: Release[]) => Promise<T>
 }
 
 /** In reverse order. One that fails does not keep the others from being released. */
-async function releaseAll(releases: Release[], log: Log): Promise<void> {
+export async function releaseAll(releases: Release[], log: Log): Promise<void> {
   for (let release = releases.pop(); release; release = releases.pop()) {
     try {
       await release()
@@ -81,7 +83,7 @@ async function releaseAll(releases: Release[], log: Log): Promise<void> {
  * Opens the database of the settings, or starts the embedded one, and brings it up to date.
  * @throws BytesError `database_unavailable`, or the error of a failed migration
  */
-async function composeDatabase(
+export async function composeDatabase(
   settings: Settings,
   log: Log,
   releases: Release[],
@@ -174,7 +176,11 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       middleware: identity,
       readers: [identity, createSealedBox(createKeyRing({}))],
     })
-    const readCounts = createCountsReader(meta, settings.metricsTtlSeconds)
+    const readCounts = createCountsReader(
+      meta,
+      createBlobKeys(database.pool),
+      settings.metricsTtlSeconds,
+    )
     const metrics = createMetrics(VERSION, readCounts)
 
     let relay: Relay | undefined

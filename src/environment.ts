@@ -42,6 +42,17 @@ export function boolean(text: string): boolean {
   throw new Error('true or false')
 }
 
+/** A key of 32 bytes in standard base64 (RFC 4648, section 4). */
+export function base64Key(text: string): Uint8Array {
+  const bytes = Buffer.from(text, 'base64')
+  // Node passes over what is not base64: only what comes out the same was right.
+  if (bytes.toString('base64') !== text) throw new Error('standard base64, with its padding')
+  if (bytes.length !== 32) throw new Error(`32 bytes in base64, and not ${bytes.length}`)
+  const key = new Uint8Array(bytes)
+  bytes.fill(0)
+  return key
+}
+
 /** A URI of one of these schemes, such as `https:`. */
 export function uri(...schemes: readonly string[]): (text: string) => string {
   return (text) => {

@@ -14,6 +14,10 @@ const COMMANDS: Readonly<Record<string, readonly [about: string, load: () => Pro
     async () => (await import('./cli/migrate.js')).command,
   ],
   sql: ['print the SQL of the migrations', async () => (await import('./cli/sql.js')).command],
+  keys: [
+    'make, rotate and count the keys of encrypted files',
+    async () => (await import('./cli/keys.js')).command,
+  ],
   put: ['store files', async () => (await import('./cli/put.js')).command],
   get: ['write the content of a raw file', async () => (await import('./cli/get.js')).command],
   verify: [

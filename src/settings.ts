@@ -1,7 +1,9 @@
 /** The environment to the settings of the service. */
 import { resolve } from 'node:path'
+import nacl from 'tweetnacl'
 import {
   anyText,
+  base64Key,
   boolean,
   type Environment,
   integer,
@@ -87,9 +89,29 @@ const VARIABLES = {
   ),
   encryptionMiddleware: variable(
     'BYTES_ENCRYPTION_MIDDLEWARE',
-    'file middleware for new blobs: `IDENTITY`',
+    'file middleware for new blobs: `IDENTITY`, or `NACL_SEALBOX`, which encrypts them',
     'IDENTITY',
-    oneOf('IDENTITY'),
+    oneOf('IDENTITY', 'NACL_SEALBOX'),
+  ),
+  // Not a secret, but people will put the private key here by mistake.
+  publicKey: secret(
+    'BYTES_PUBLIC_KEY_B64',
+    'X25519 public key in base64, to encrypt with; see `bytes keys generate`',
+    base64Key,
+  ),
+  privateKey: secret(
+    'BYTES_PRIVATE_KEY_B64',
+    'its private key in base64; without it, what is encrypted can be stored and not read',
+    base64Key,
+  ),
+  oldPrivateKeys: secret(
+    'BYTES_OLD_PRIVATE_KEYS_B64',
+    'earlier private keys, separated by commas, for what is still sealed to them',
+    (text) =>
+      text
+        .split(/[\s,]+/)
+        .filter((word) => word !== '')
+        .map(base64Key),
   ),
   maxBodyBytes: variable(
     'BYTES_MAX_BODY_BYTES',
@@ -187,15 +209,40 @@ export type Settings = ValuesOf<typeof VARIABLES>
 export function readSettings(env: Environment = process.env): Settings {
   const { values, problems } = readVariables(VARIABLES, env)
   // Given, if perhaps not usable.
-  if (values.dbUri !== undefined || problems.some((p) => p.startsWith(VARIABLES.dbUri.name))) {
+  const given = (key: keyof typeof VARIABLES): boolean =>
+    values[key] !== undefined || problems.some((p) => p.startsWith(VARIABLES[key].name))
+  const missing: string[] = []
+  if (given('dbUri')) {
     for (const key of ['username', 'password', 'secret'] as const) {
-      const { name } = VARIABLES[key]
-      const unset = values[key] === undefined && !problems.some((p) => p.startsWith(name))
-      if (unset) problems.push(`${name}: not set; give ${VARIABLES[key].about}`)
+      const { name, about } = VARIABLES[key]
+      if (!given(key)) missing.push(`${name}: not set; give ${about}`)
     }
   }
+  if (!given('publicKey')) {
+    const { name } = VARIABLES.publicKey
+    if (values.encryptionMiddleware === 'NACL_SEALBOX') {
+      missing.push(`${name}: not set; NACL_SEALBOX needs it, and \`bytes keys generate\` makes one`)
+    } else if (given('privateKey')) {
+      missing.push(`${name}: not set; give the public key of ${VARIABLES.privateKey.name}`)
+    }
+  }
+  problems.push(...missing, ...problemsOfPair(values.publicKey, values.privateKey))
   if (problems.length > 0) throw new SettingsError(problems)
   return values as Settings
+}
+
+function problemsOfPair(publicKey?: Uint8Array, privateKey?: Uint8Array): string[] {
+  if (publicKey === undefined) return []
+  // Of low order: anybody could open what is sealed to it.
+  if (nacl.scalarMult(new Uint8Array(32).fill(1), publicKey).every((byte) => byte === 0)) {
+    return [`${VARIABLES.publicKey.name}: not the public key of any pair`]
+  }
+  if (privateKey === undefined) return []
+  if (nacl.verify(nacl.scalarMult.base(privateKey), publicKey)) return []
+  return [
+    `${VARIABLES.privateKey.name}: does not belong to ${VARIABLES.publicKey.name}; give both keys ` +
+      `of one pair, and older private keys in ${VARIABLES.oldPrivateKeys.name}`,
+  ]
 }
 
 /** The variables as a Markdown table, for the README. */

@@ -45,6 +45,12 @@ export function createMetrics(version: string, readCounts: () => Promise<Counts>
     labelNames: ['organization_id'],
     registers,
   })
+  const blobs = new Gauge({
+    name: 'bytes_blobs',
+    help: 'Stored blobs, by the key that their file keys are sealed to; none for those without.',
+    labelNames: ['key_id'],
+    registers,
+  })
   const outboxEvents = new Gauge({
     name: 'bytes_outbox_events',
     help: 'Events that wait to be published.',
@@ -89,6 +95,7 @@ export function createMetrics(version: string, readCounts: () => Promise<Counts>
       databaseUp.set(counts ? 1 : 0)
       storedBytes.reset()
       savedBytes.reset()
+      blobs.reset()
       outboxEvents.remove()
       outboxAge.remove()
       if (!counts) return contractGauges(undefined) + (await registry.metrics())
@@ -97,6 +104,7 @@ export function createMetrics(version: string, readCounts: () => Promise<Counts>
         storedBytes.set(labels, row.storedBytes)
         savedBytes.set(labels, row.savedBytes)
       }
+      for (const [keyId, count] of counts.blobsByKey) blobs.set({ key_id: keyId ?? 'none' }, count)
       outboxEvents.set(counts.outbox.depth)
       outboxAge.set(counts.outbox.oldestAgeSeconds)
       return contractGauges(counts.organizations) + (await registry.metrics())

@@ -1,4 +1,4 @@
-/** A line on a terminal that tells how far a transfer is. */
+/** A line on a terminal that tells how far something is. */
 
 const REDRAW_MS = 100
 /** The speed is that of the last so many milliseconds. */
@@ -12,6 +12,11 @@ export interface Progress {
   finish(): void
 }
 
+/** An amount as text, such as `1.5 MiB`. */
+export type Unit = (amount: number) => string
+
+const mebibytes: Unit = (bytes) => `${(bytes / MEBIBYTE).toFixed(1)} MiB`
+
 /** Where the line goes. */
 export interface Screen {
   readonly isTTY?: boolean
@@ -19,54 +24,69 @@ export interface Screen {
   write(text: string): unknown
 }
 
-/**
- * Draws on a terminal, at most ten times a second; elsewhere it does nothing.
- * @param now milliseconds of a clock that does not jump
- */
-export function createProgress(
-  label: string,
-  screen: Screen = process.stderr,
-  now: () => number = () => performance.now(),
-): Progress {
-  if (screen.isTTY !== true) return { update: () => undefined, finish: () => undefined }
+export interface ProgressOptions {
+  /** Of what is counted; bytes when left out. */
+  readonly unit?: Unit
+  /** Milliseconds between lines where there is no terminal; without it nothing is written there. */
+  readonly plainMs?: number
+  readonly screen?: Screen
+  /** Milliseconds of a clock that does not jump. */
+  readonly now?: () => number
+}
+
+/** Draws one line over and over on a terminal, at most ten times a second. */
+export function createProgress(label: string, options: ProgressOptions = {}): Progress {
+  const {
+    unit = mebibytes,
+    plainMs,
+    screen = process.stderr,
+    now = () => performance.now(),
+  } = options
+  const terminal = screen.isTTY === true
+  if (!terminal && plainMs === undefined) {
+    return { update: () => undefined, finish: () => undefined }
+  }
+  const intervalMs = terminal ? REDRAW_MS : (plainMs ?? 0)
   let samples: { at: number; done: number }[] = []
-  let drawnAt = Number.NEGATIVE_INFINITY
+  let drawnAt = terminal ? Number.NEGATIVE_INFINITY : now()
   return {
     update(done, total) {
       const at = now()
       // What is sent again does not count as speed.
       if (done < (samples.at(-1)?.done ?? 0)) samples = []
-      if (at - drawnAt < REDRAW_MS && done !== total) return
+      if (at - drawnAt < intervalMs && !(terminal && done === total)) return
       drawnAt = at
       samples.push({ at, done })
       samples = samples.filter((sample) => at - sample.at <= WINDOW_MS)
       const first = samples[0] ?? { at, done }
       const speed = at > first.at ? ((done - first.done) / (at - first.at)) * 1000 : undefined
-      const line = progressLine(label, done, total, speed)
-      screen.write(`\r\x1b[K${[...line].slice(0, (screen.columns ?? 80) - 1).join('')}`)
+      const line = progressLine(label, done, total, speed, unit)
+      const fitting = [...line].slice(0, (screen.columns ?? 80) - 1).join('')
+      screen.write(terminal ? `\r\x1b[K${fitting}` : `${line}\n`)
     },
     finish() {
-      if (drawnAt > Number.NEGATIVE_INFINITY) screen.write('\r\x1b[K')
+      if (terminal && drawnAt > Number.NEGATIVE_INFINITY) screen.write('\r\x1b[K')
     },
   }
 }
 
 /**
  * Share, speed and remaining time.
- * @param speed in bytes a second; undefined when it is not known yet
+ * @param speed amount a second; undefined when it is not known yet
  */
 export function progressLine(
   label: string,
   done: number,
   total: number | undefined,
   speed: number | undefined,
+  unit: Unit = mebibytes,
 ): string {
   const share =
     total === undefined
-      ? `${(done / MEBIBYTE).toFixed(1)} MiB`
+      ? unit(done)
       : `${String(total === 0 ? 100 : Math.floor((done / total) * 100)).padStart(3)} %`
   const parts = [label, share]
-  if (speed !== undefined) parts.push(`${(speed / MEBIBYTE).toFixed(1)} MiB/s`)
+  if (speed !== undefined) parts.push(`${unit(speed)}/s`)
   if (speed !== undefined && speed > 0 && total !== undefined) {
     parts.push(`${duration((total - done) / speed)} left`)
   }

@@ -38,7 +38,8 @@ export interface EmbeddedPostgres {
   readonly exited: Promise<Exit & { readonly expected: boolean }>
 }
 
-const database = 'bytes'
+/** Name of the database that is served. */
+export const database = 'bytes'
 const user = 'bytes'
 const port = 5432
 
@@ -90,7 +91,7 @@ export async function startEmbeddedPostgres(
 
     // Fresh for every start: Postgres takes the pid in an old socket's lock file for a live server
     // when that pid has been given to another process.
-    const sockets = join(path, 'run')
+    const sockets = socketDirectory(path)
     await makePrivate(sockets, account)
     releases.push(() => rm(sockets, { recursive: true, force: true }))
     let holder: string | undefined
@@ -151,9 +152,14 @@ async function shutDown(server: Supervised, log: Log): Promise<void> {
   clearTimeout(timer)
 }
 
+/** Directory of the server's socket, inside the data directory. */
+export function socketDirectory(dataDirectory: string): string {
+  return join(dataDirectory, 'run')
+}
+
 /** Names every parameter that `pg` would otherwise take from `PG*` variables. */
-function connectionString(socketDirectory: string, name: string): string {
-  const host = encodeURIComponent(socketDirectory)
+export function connectionString(sockets: string, name: string): string {
+  const host = encodeURIComponent(sockets)
   return `postgresql://${user}@localhost:${port}/${name}?host=${host}&sslmode=disable`
 }
 
@@ -227,7 +233,10 @@ async function waitUntilReady(
 }
 
 /** Runs a statement on a connection of its own. Null, or the error that it failed with. */
-async function query(uri: string, statement: string): Promise<(Error & { code?: string }) | null> {
+export async function query(
+  uri: string,
+  statement: string,
+): Promise<(Error & { code?: string }) | null> {
   const client = new pg.Client({ connectionString: uri, connectionTimeoutMillis: 5_000 })
   client.on('error', () => {})
   try {

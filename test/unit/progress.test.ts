@@ -10,7 +10,7 @@ const terminal = (columns = 80) => {
 
 it('writes nothing where there is no terminal', () => {
   const screen = { ...terminal(), isTTY: false }
-  const progress = createProgress('x', screen)
+  const progress = createProgress('x', { screen })
   progress.update(1, 2)
   progress.finish()
   expect(screen.written).toEqual([])
@@ -19,7 +19,7 @@ it('writes nothing where there is no terminal', () => {
 it('draws one line, at most ten times a second, and takes it away', () => {
   const screen = terminal()
   let now = 0
-  const progress = createProgress('x', screen, () => now)
+  const progress = createProgress('x', { screen, now: () => now })
   for (; now < 1000; now++) progress.update(now, 5000)
   expect(screen.written.length).toBe(10)
   progress.update(5000, 5000)
@@ -33,9 +33,23 @@ it('draws one line, at most ten times a second, and takes it away', () => {
   }
 })
 
+it('writes a line now and then where there is no terminal, if it is told to', () => {
+  const screen = { ...terminal(), isTTY: false }
+  let now = 0
+  const unit = (keys: number): string => `${keys} keys`
+  const progress = createProgress('x', { screen, now: () => now, plainMs: 3000, unit })
+  for (; now <= 9000; now += 100) progress.update(now / 10, 900)
+  progress.finish()
+  expect(screen.written).toEqual([
+    'x   33 %\n',
+    'x   66 %  100 keys/s  0:03 left\n',
+    'x  100 %  100 keys/s  0:00 left\n',
+  ])
+})
+
 it('draws nothing when it never began', () => {
   const screen = terminal()
-  createProgress('x', screen).finish()
+  createProgress('x', { screen }).finish()
   expect(screen.written).toEqual([])
 })
 
@@ -50,7 +64,7 @@ it('tells share, speed and remaining time', () => {
 it('measures the last seconds, and nothing that is sent again', () => {
   const screen = terminal()
   let now = 0
-  const progress = createProgress('x', screen, () => now)
+  const progress = createProgress('x', { screen, now: () => now })
   const at = (seconds: number, mebibytes: number): string => {
     now = seconds * 1000
     progress.update(mebibytes * MEBIBYTE, 1000 * MEBIBYTE)
@@ -66,6 +80,6 @@ it('measures the last seconds, and nothing that is sent again', () => {
 
 it('fits the terminal', () => {
   const screen = terminal(20)
-  createProgress('a name that is far too long', screen).update(1, 2)
+  createProgress('a name that is far too long', { screen }).update(1, 2)
   expect(screen.written[0]?.replace('\r\x1b[K', '').length).toBe(19)
 })

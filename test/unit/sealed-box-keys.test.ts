@@ -80,6 +80,7 @@ describe('key rings', () => {
       const { id, bytes } = ring.pairOf(keyIdOf(publicKey))?.publicKey ?? {}
       expect([id, bytes]).toEqual([keyIdOf(publicKey), Buffer.from(publicKey)])
     }
+    expect(ring.keyIds).toEqual([current, old, older].map(({ publicKey }) => keyIdOf(publicKey)))
     expect(ring.pairOf(keyIdOf(foreign.publicKey))).toBeUndefined()
     expect(ring.pairOf('')).toBeUndefined()
   })

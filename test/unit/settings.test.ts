@@ -2,12 +2,19 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import nacl from 'tweetnacl'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { SettingsError } from '../../src/environment.js'
 import { readSettings, settingsTable } from '../../src/settings.js'
 
 const MEBIBYTE = 1024 * 1024
 const README = fileURLToPath(new URL('../../README.md', import.meta.url))
+
+const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64')
+const pair = nacl.box.keyPair()
+const publicKey = base64(pair.publicKey)
+const privateKey = base64(pair.secretKey)
+const older = [nacl.box.keyPair(), nacl.box.keyPair()].map(({ secretKey }) => secretKey)
 
 function problemsOf(env: Record<string, string>): readonly string[] {
   try {
@@ -63,7 +70,10 @@ it('reads each variable', () => {
     BYTES_FILE_PERMISSION: '600',
     BYTES_HASHING_ALGORITHM: 'SHA224',
     BYTES_EXT_HASH_REPOSITORY: 'in_memory',
-    BYTES_ENCRYPTION_MIDDLEWARE: 'Identity',
+    BYTES_ENCRYPTION_MIDDLEWARE: 'Nacl_SealBox',
+    BYTES_PUBLIC_KEY_B64: publicKey,
+    BYTES_PRIVATE_KEY_B64: privateKey,
+    BYTES_OLD_PRIVATE_KEYS_B64: older.map(base64).join(' ,\n'),
     BYTES_MAX_BODY_BYTES: '2048',
     BYTES_MAX_FILES_PER_UPLOAD: '9',
     BYTES_MAX_CONCURRENT_UPLOADS: '8',
@@ -94,7 +104,10 @@ it('reads each variable', () => {
     filePermission: 0o600,
     hashingAlgorithm: 'sha224',
     hashRepository: 'IN_MEMORY',
-    encryptionMiddleware: 'IDENTITY',
+    encryptionMiddleware: 'NACL_SEALBOX',
+    publicKey: pair.publicKey,
+    privateKey: pair.secretKey,
+    oldPrivateKeys: older,
     maxBodyBytes: 2048,
     maxFilesPerUpload: 9,
     maxConcurrentUploads: 8,
@@ -196,6 +209,103 @@ describe('what is wrong', () => {
   })
 })
 
+describe('keys', () => {
+  const names = {
+    public: 'BYTES_PUBLIC_KEY_B64',
+    private: 'BYTES_PRIVATE_KEY_B64',
+    old: 'BYTES_OLD_PRIVATE_KEYS_B64',
+  }
+  const sealed = { BYTES_ENCRYPTION_MIDDLEWARE: 'NACL_SEALBOX' }
+
+  it('may be set without encryption, to read what was encrypted before', () => {
+    expect(readSettings({ [names.public]: publicKey, [names.private]: privateKey })).toMatchObject({
+      encryptionMiddleware: 'IDENTITY',
+      privateKey: pair.secretKey,
+    })
+    expect(readSettings({ [names.old]: privateKey }).oldPrivateKeys).toEqual([pair.secretKey])
+  })
+
+  it('are complete with the public key: such a node writes only', () => {
+    const settings = readSettings({ ...sealed, [names.public]: publicKey })
+    expect(settings.publicKey).toEqual(pair.publicKey)
+    expect(settings.privateKey).toBeUndefined()
+  })
+
+  it('may be one old one after the other, with any white space', () => {
+    const [a = '', b = ''] = older.map(base64)
+    for (const text of [`${a},${b}`, ` ${a} , ${b},\n`, `${a}\r\n${b}`]) {
+      expect(readSettings({ [names.old]: text }).oldPrivateKeys, text).toEqual(older)
+    }
+    expect(readSettings({ [names.old]: ' , ' }).oldPrivateKeys).toEqual([])
+  })
+
+  const short = base64(pair.secretKey.subarray(1))
+  const wrong = [
+    short,
+    base64(new Uint8Array(33)),
+    privateKey.slice(0, -1),
+    `${privateKey}\n=`,
+    `${privateKey.slice(0, -2)}!=`,
+    `${privateKey.slice(0, 20)} ${privateKey.slice(20)}`,
+    pair.secretKey.toString(),
+    Buffer.from(pair.secretKey).toString('hex'),
+  ]
+  it.each(Object.values(names))('are 32 bytes in base64, and never shown: %s', (name) => {
+    for (const text of wrong) {
+      const problems = problemsOf({ [names.public]: publicKey, [name]: text })
+      expect(problems, text).toHaveLength(1)
+      expect(problems[0]).toMatch(new RegExp(`^${name}: its value \\(not shown\\) is not accepted`))
+      for (const word of text.split(/\s/)) expect(problems[0]).not.toContain(word)
+    }
+    expect(problemsOf({ [name]: short })[0]).toContain('32 bytes in base64, and not 31')
+  })
+
+  it('are one pair', () => {
+    const problems = problemsOf({
+      [names.public]: publicKey,
+      [names.private]: base64(nacl.box.keyPair().secretKey),
+    })
+    expect(problems).toHaveLength(1)
+    expect(problems[0]).toMatch(/^BYTES_PRIVATE_KEY_B64: does not belong to BYTES_PUBLIC_KEY_B64/)
+    expect(problemsOf({ [names.public]: privateKey, [names.private]: publicKey })).toHaveLength(1)
+    expect(problems.join()).not.toContain(publicKey)
+  })
+
+  it('are needed for encryption, and the public one for the private one', () => {
+    expect(problemsOf(sealed)).toEqual([
+      expect.stringMatching(/^BYTES_PUBLIC_KEY_B64: not set; NACL/),
+    ])
+    expect(problemsOf({ [names.private]: privateKey })).toEqual([
+      'BYTES_PUBLIC_KEY_B64: not set; give the public key of BYTES_PRIVATE_KEY_B64',
+    ])
+    expect(problemsOf({ ...sealed, [names.private]: privateKey })).toHaveLength(1)
+  })
+
+  it('are no points that anybody has the private key of', () => {
+    const one = new Uint8Array(32)
+    one[0] = 1
+    for (const point of [new Uint8Array(32), one]) {
+      expect(problemsOf({ ...sealed, [names.public]: base64(point) })).toEqual([
+        'BYTES_PUBLIC_KEY_B64: not the public key of any pair',
+      ])
+    }
+  })
+
+  it('are told of with everything else that is wrong', () => {
+    const problems = problemsOf({
+      ...sealed,
+      [names.public]: 'x',
+      [names.private]: short,
+      [names.old]: `${privateKey},y`,
+      BYTES_PORT: 'z',
+    })
+    expect(problems.map((problem) => problem.split(':')[0])).toEqual([
+      'BYTES_PORT',
+      ...Object.values(names),
+    ])
+  })
+})
+
 describe('secrets in files', () => {
   let folder: string
   const file = (name: string, text: string): string => {
@@ -214,11 +324,17 @@ describe('secrets in files', () => {
       BYTES_PASSWORD_FILE: file('a', ' pass word\n'),
       BYTES_SECRET_FILE: file('b', 'secret\r\n'),
       QUEUE_URI_FILE: file('c', 'amqp://host'),
+      BYTES_PUBLIC_KEY_B64_FILE: file('public', `${publicKey}\n`),
+      BYTES_PRIVATE_KEY_B64_FILE: file('private', `${privateKey}\n`),
+      BYTES_OLD_PRIVATE_KEYS_B64_FILE: file('old', `${older.map(base64).join('\n')}\n`),
     })
     expect(settings).toMatchObject({
       password: ' pass word',
       secret: 'secret',
       queueUri: 'amqp://host',
+      publicKey: pair.publicKey,
+      privateKey: pair.secretKey,
+      oldPrivateKeys: older,
     })
   })
 

@@ -19,6 +19,8 @@ export interface KeyRing {
   readonly current: PublicKey | undefined
   /** The pair whose public key has this id, if its private key is here. */
   pairOf(keyId: string): KeyPair | undefined
+  /** Ids of all pairs whose private key is here, that of `current` first. */
+  readonly keyIds: readonly string[]
 }
 
 /**
@@ -70,7 +72,7 @@ export function createKeyRing(keys: RawKeys): KeyRing {
       )
     }
     const pairs = new Map(privateKeys.map(pairOf).map((pair) => [pair.publicKey.id, pair]))
-    return { current, pairOf: (keyId) => pairs.get(keyId) }
+    return { current, pairOf: (keyId) => pairs.get(keyId), keyIds: [...pairs.keys()] }
   } finally {
     for (const key of privateKeys) key.fill(0)
   }
