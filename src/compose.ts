@@ -31,11 +31,11 @@ import { type Database, openDatabase, waitForDatabase } from './meta/client.js'
 import { applyMigrations } from './meta/migrator.js'
 import { createOutbox } from './meta/outbox.js'
 import { createMetaRepository } from './meta/repository.js'
-import { openDiskRepository } from './raw/disk-repository.js'
+import { type DiskRepositoryOptions, openDiskRepository } from './raw/disk-repository.js'
 import { makeDirectories } from './raw/durable.js'
-import { identity } from './raw/middleware/identity.js'
+import { createMiddlewares } from './raw/middleware/all.js'
 import { createKeyRing } from './raw/middleware/sealed-box/keys.js'
-import { createSealedBox } from './raw/middleware/sealed-box/sealed-box.js'
+import { UploadCipher } from './raw/upload-cipher.js'
 import { openUploadStore } from './raw/upload-store.js'
 import type { Settings } from './settings.js'
 
@@ -142,8 +142,16 @@ async function credentialsOf(
   }
 }
 
-async function composeUploads(settings: Settings, ports: IngestPorts): Promise<ResumableUploads> {
-  const store = await openUploadStore({ ...settings, reserveBytes: settings.diskReserveBytes })
+async function composeUploads(
+  settings: Settings,
+  secret: string,
+  ports: IngestPorts,
+): Promise<ResumableUploads> {
+  const store = await openUploadStore({
+    ...settings,
+    reserveBytes: settings.diskReserveBytes,
+    cipher: settings.encryptionMiddleware === 'IDENTITY' ? undefined : new UploadCipher(secret),
+  })
   return createResumableUploads(
     {
       store,
@@ -153,6 +161,14 @@ async function composeUploads(settings: Settings, ports: IngestPorts): Promise<R
     },
     settings.uploadExpiryHours * 60 * 60 * 1000,
   )
+}
+
+/** The file middleware that the settings ask for, and all that may have been asked for before. */
+function middlewareOf(settings: Settings): Pick<DiskRepositoryOptions, 'middleware' | 'readers'> {
+  const readers = createMiddlewares(createKeyRing(settings))
+  const middleware = readers.find(({ name }) => name === settings.encryptionMiddleware)
+  if (!middleware) throw new Error(`there is no middleware ${settings.encryptionMiddleware}`)
+  return { middleware, readers }
 }
 
 /**
@@ -173,8 +189,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       folderPermission: settings.folderPermission,
       filePermission: settings.filePermission,
       reserveBytes: settings.diskReserveBytes,
-      middleware: identity,
-      readers: [identity, createSealedBox(createKeyRing({}))],
+      ...middlewareOf(settings),
     })
     const readCounts = createCountsReader(
       meta,
@@ -224,7 +239,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       idleMs,
       gate: new UploadGate(settings.maxConcurrentUploads),
     }
-    const uploads = await composeUploads(settings, ingestPorts)
+    const uploads = await composeUploads(settings, credentials.secret, ingestPorts)
     const sweep = startUploadSweep(uploads, log)
     releases.push(() => sweep.stop())
     const api = [

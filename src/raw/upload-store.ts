@@ -17,6 +17,7 @@ import { hasCode, writeFully } from './durable.js'
 import { Folders } from './folders.js'
 import { FreeSpace } from './free-space.js'
 import { storageErrors } from './storage-errors.js'
+import type { UploadCipher } from './upload-cipher.js'
 
 export interface UploadStoreOptions {
   /** Uploads are kept in the folder `uploads` of this directory, which exists. */
@@ -25,6 +26,8 @@ export interface UploadStoreOptions {
   readonly filePermission: number
   /** Bytes of the file system that stay free. */
   readonly reserveBytes: number
+  /** Undefined to write uploads as they are. */
+  readonly cipher?: UploadCipher | undefined
 }
 
 /** Pieces in which a complete upload is read. */
@@ -41,6 +44,8 @@ const recordSchema = z.object({
   metadata: z.string(),
   createdAt: z.number(),
   rawId: z.string().nullable(),
+  /** Of the cipher that the bytes are written with; null for none. */
+  cipherId: z.string().nullable(),
   /** Where a chunk begins that is not confirmed yet: what is behind it does not count. */
   uncheckedFrom: z.number().nullable(),
 })
@@ -61,6 +66,7 @@ export async function openUploadStore(options: UploadStoreOptions): Promise<Uplo
   const directory = join(options.dataDir, 'uploads')
   const folders = new Folders(options.dataDir, options.folderPermission)
   const space = new FreeSpace(options.dataDir, options.reserveBytes)
+  const { cipher } = options
   await storageErrors(() => folders.ensure(directory))
 
   const dataOf = (id: Uuid): string => join(directory, `${id}.data`)
@@ -84,11 +90,17 @@ export async function openUploadStore(options: UploadStoreOptions): Promise<Uplo
     await rename(path, recordOf(id))
   }
 
-  /** Undefined too for one that a power failure has left damaged. */
+  /** Undefined too for one that a power failure has left damaged, or that has another cipher. */
   const readRecord = async (id: Uuid): Promise<UploadRecord | undefined> => {
     const text = await readFile(recordOf(id), 'utf8').catch(absent)
-    return text === undefined ? undefined : recordSchema.safeParse(parsed(text)).data
+    const record = text === undefined ? undefined : recordSchema.safeParse(parsed(text)).data
+    const readable = record?.cipherId === null || record?.cipherId === cipher?.id
+    return readable ? record : undefined
   }
+
+  /** What turns the bytes of an upload from `offset` on into stored ones, and back. */
+  const turningAt = (id: Uuid, { cipherId }: Pick<UploadRecord, 'cipherId'>, offset: number) =>
+    (cipherId === null ? undefined : cipher?.at(id, offset)) ?? ((piece: Uint8Array) => piece)
 
   /** Opens the bytes for a chunk, and drops what an unconfirmed one has left behind. */
   const beginChunk = async (id: Uuid, offset: number, checked: boolean): Promise<Chunk> => {
@@ -120,14 +132,15 @@ export async function openUploadStore(options: UploadStoreOptions): Promise<Uplo
         await writeFile(dataOf(id), 'wx', Buffer.alloc(0))
         const tags = [...upload.tags]
         const createdAt = Date.now()
-        await putRecord(id, { ...upload, tags, createdAt, rawId: null, uncheckedFrom: null })
+        const fresh = { createdAt, rawId: null, cipherId: cipher?.id ?? null, uncheckedFrom: null }
+        await putRecord(id, { ...upload, tags, ...fresh })
       }),
 
     find: (id) =>
       storageErrors(async () => {
         const record = await readRecord(id)
         if (!record) return undefined
-        const { uncheckedFrom, ...upload } = record
+        const { uncheckedFrom, cipherId: _, ...upload } = record
         if (upload.rawId !== null) return { id, ...upload, offset: upload.size }
         const received = await stat(dataOf(id)).catch(absent)
         if (!received) return undefined
@@ -137,14 +150,18 @@ export async function openUploadStore(options: UploadStoreOptions): Promise<Uplo
     append: async (id, offset, chunk, confirm) => {
       const checked = confirm !== undefined
       let file: Chunk | undefined
+      let turn = (piece: Uint8Array): Uint8Array => piece
       let end = offset
       try {
         for await (const piece of chunk) {
-          file ??= await storageErrors(() => beginChunk(id, offset, checked))
+          if (!file) {
+            file = await storageErrors(() => beginChunk(id, offset, checked))
+            turn = turningAt(id, file.record, offset)
+          }
           const { handle } = file
           const at = end
           await space.take(piece.length)
-          await storageErrors(() => writeFully(handle, [piece], at))
+          await storageErrors(() => writeFully(handle, [turn(piece)], at))
           end += piece.length
         }
         confirm?.()
@@ -159,7 +176,12 @@ export async function openUploadStore(options: UploadStoreOptions): Promise<Uplo
       }
     },
 
-    read: ({ id, size }) => pieces(dataOf(id), size),
+    read: async function* ({ id, size }) {
+      const record = await storageErrors(() => readRecord(id))
+      if (!record) throw new BytesError('storage_unavailable', 'the upload is gone')
+      const turn = turningAt(id, record, 0)
+      for await (const piece of pieces(dataOf(id), size)) yield turn(piece)
+    },
 
     finish: ({ id }, rawId) =>
       storageErrors(async () => {
