@@ -24,6 +24,7 @@ const common = { 404: absent, 410: expired, 412: old, 423: locked }
 const VERSION = { 'Tus-Resumable': `Always ${TUS_VERSION}` }
 const CHUNK = {
   'Upload-Checksum': `Checksum of these bytes: ${CHECKSUM_ALGORITHMS.replaceAll(',', ', ')}, a space, the digest in base64`,
+  'Content-Digest': 'sha-256 or sha-512 of these bytes (RFC 9530): it is checked',
 }
 const OFFSET = { 'Upload-Offset': 'Number of bytes that have arrived' }
 const RAW_ID = { 'Bytes-Raw-Id': 'The raw file that the upload has become, once it is complete' }
