@@ -42,8 +42,6 @@ export function createApp({ routes, log, observe, ...options }: AppOptions): Hon
     const started = performance.now()
     await next()
     const { method, path } = c.req
-    // Hono drops the body of a HEAD without a word: a file would stay open behind it.
-    if (method === 'HEAD') await c.res.body?.cancel()
     const seconds = (performance.now() - started) / 1000
     // An answer that was written to the connection directly has nothing in `c.res`.
     const status = c.env.outgoing.headersSent ? c.env.outgoing.statusCode : c.res.status

@@ -1,5 +1,7 @@
 /** Request bodies in pieces, from Node's own stream: one copy less than through a web stream. */
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import { allowBody } from './expectation.js'
+import { Patience } from './patience.js'
 import { detail, HttpProblem } from './problems.js'
 
 export interface BodyLimits {
@@ -13,19 +15,21 @@ export interface BodyLimits {
 
 /**
  * The body of a request. It is read as fast as it is asked for: a consumer that is slow slows the
- * client. A consumer that ends early leaves the rest unread.
+ * client. A consumer that ends early leaves the rest unread. A client that waits for leave to send
+ * gets it with the first read.
  * @throws HttpProblem 413 for a body that is too long, 415 for one that is compressed, 408 when the
- *   client falls silent, 400 when it goes away
+ *   client falls silent or is very slow, 400 when it goes away
  */
 export async function* streamBody(
   incoming: IncomingMessage,
   limits: BodyLimits,
 ): AsyncGenerator<Buffer> {
-  refuseEncoded(incoming)
+  refuseEncoded(incoming.headers)
   if (declaredLength(incoming) > limits.bytes) throw tooLong(limits)
   const pieces: AsyncIterator<Buffer> = incoming
     .iterator({ destroyOnReturn: false })
     [Symbol.asyncIterator]()
+  allowBody(incoming)
   const patience = new Patience(limits.idleMs)
   let size = 0
   try {
@@ -34,6 +38,7 @@ export async function* streamBody(
       if (done) return
       size += value.length
       if (size > limits.bytes) throw tooLong(limits)
+      patience.receive(value.length)
       yield value
     }
   } catch (error) {
@@ -52,8 +57,14 @@ export function declaredLength(incoming: IncomingMessage): number {
   return Number(incoming.headers['content-length'] ?? 0)
 }
 
-function refuseEncoded(incoming: IncomingMessage): void {
-  const encoding = incoming.headers['content-encoding'] ?? 'identity'
+/** Whether a request has a body, as its headers tell. */
+export function hasBody(headers: IncomingHttpHeaders): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+}
+
+/** @throws HttpProblem 415 for a compressed body */
+export function refuseEncoded(headers: IncomingHttpHeaders): void {
+  const encoding = headers['content-encoding'] ?? 'identity'
   if (encoding.toLowerCase() === 'identity') return
   throw detail(415, `Content-Encoding ${encoding} is not supported: send the body as it is`, {
     'accept-encoding': 'identity',
@@ -62,31 +73,4 @@ function refuseEncoded(incoming: IncomingMessage): void {
 
 function tooLong({ bytes, setBy }: BodyLimits): HttpProblem {
   return detail(413, `The body is longer than the ${bytes} bytes that ${setBy} allows`)
-}
-
-/** Gives up on promises that take too long, with one timer for all of them. */
-class Patience {
-  readonly #timer: NodeJS.Timeout
-  #giveUp: ((problem: HttpProblem) => void) | undefined
-
-  constructor(ms: number) {
-    this.#timer = setTimeout(() => {
-      const seconds = ms / 1000
-      const text = `No more of the body came for ${seconds} seconds: send the request again`
-      this.#giveUp?.(detail(408, text))
-    }, ms)
-  }
-
-  /** @throws HttpProblem 408, or what `promise` rejects with */
-  wait<T>(promise: Promise<T>): Promise<T> {
-    this.#timer.refresh()
-    return new Promise((resolve, reject) => {
-      this.#giveUp = reject
-      promise.then(resolve, reject)
-    })
-  }
-
-  end(): void {
-    clearTimeout(this.#timer)
-  }
 }

@@ -1,5 +1,5 @@
 import { BytesError, type ErrorCode } from '../domain/errors.js'
-import { HttpProblem } from './problems.js'
+import { HttpProblem, RETRY_LATER } from './problems.js'
 
 const INTEGRITY = { status: 'failed', message: 'Integrity error: object might already exist' }
 
@@ -25,14 +25,11 @@ const TABLE: Readonly<Record<ErrorCode, readonly [status: number, body?: (m: str
     broker_unavailable: [503],
   }
 
-/** Seconds after which a client may try again what is unavailable. */
-const RETRY_AFTER = '5'
-
 /** How an error is answered; undefined for one that nobody expected. */
 export function toHttpProblem(error: unknown): HttpProblem | undefined {
   if (error instanceof HttpProblem) return error
   if (!(error instanceof BytesError)) return undefined
   const [status, body] = TABLE[error.code]
-  const headers = status === 503 ? { 'retry-after': RETRY_AFTER } : {}
+  const headers = status === 503 ? RETRY_LATER : {}
   return new HttpProblem(status, body?.(error.message) ?? { detail: error.message }, headers)
 }

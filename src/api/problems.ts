@@ -31,6 +31,9 @@ export const detail = (
   headers?: Readonly<Record<string, string>>,
 ): HttpProblem => new HttpProblem(status, { detail: text }, headers)
 
+/** For what may be tried again after some seconds. */
+export const RETRY_LATER = { 'retry-after': '5' } as const
+
 /** 422 for a value that is well-formed and cannot be taken. */
 export const unprocessable = (text: string): HttpProblem => new HttpProblem(422, { value: text })
 

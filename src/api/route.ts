@@ -79,30 +79,6 @@ export function route<P extends Shape, Q extends Shape, B extends z.ZodType>(
 /** Who the limits of log-ins count for. */
 export const clientOf = (c: AppContext): string => c.env.incoming.socket.remoteAddress ?? 'unknown'
 
-/** Answers with pieces as they come. When one fails, the client sees a transfer that broke off. */
-export function stream(
-  c: AppContext,
-  pieces: AsyncIterable<Uint8Array>,
-  headers: Record<string, string>,
-): Response {
-  const iterator = pieces[Symbol.asyncIterator]()
-  const body = ReadableStream.from<Uint8Array>({
-    [Symbol.asyncIterator]: () => ({
-      next: async () => {
-        try {
-          return await iterator.next()
-        } catch (error) {
-          c.get('cut')(error)
-          // The connection is gone: this only lets go of the stream.
-          return { done: true, value: undefined }
-        }
-      },
-      return: async () => (await iterator.return?.()) ?? { done: true, value: undefined },
-    }),
-  })
-  return c.body(body, 200, headers)
-}
-
 /** Answers with JSON text. */
 export function json(
   c: AppContext,

@@ -1,11 +1,19 @@
 import { randomUUID } from 'node:crypto'
-import { createServer, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+  STATUS_CODES,
+} from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { getRequestListener, RequestError } from '@hono/node-server'
 import type { Hono } from 'hono'
 import type { Log } from '../domain/ports.js'
-import { lingerAfter } from './linger.js'
+import { awaitsLeave } from './expectation.js'
+import { Linger } from './linger.js'
+import { OpenAnswers } from './open-answers.js'
 import type { App } from './route.js'
 
 export interface RunningServer {
@@ -48,7 +56,8 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
     autoCleanupIncoming: false,
     errorHandler: (error) => refuseMisdirected(error, log),
   })
-  const unanswered = new Set<ServerResponse>()
+  const answers = new OpenAnswers()
+  const linger = new Linger()
   let stopping = false
   // A missing Host is refused by the listener, as Node's own answer would be an empty one.
   const timeouts = {
@@ -57,18 +66,31 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
     requestTimeout: 0,
     connectionsCheckingInterval: CHECKING_MS,
   }
-  const server = createServer({ requireHostHeader: false, ...timeouts }, (request, response) => {
+  const handle = (request: IncomingMessage, response: ServerResponse): void => {
     if (stopping) response.setHeader('connection', 'close')
-    unanswered.add(response)
-    response.once('close', () => unanswered.delete(response))
-    lingerAfter(request, response)
+    answers.add(response)
+    linger.after(request, response)
     void listener(request, response)
+  }
+  const server = createServer({ requireHostHeader: false, ...timeouts }, handle)
+  // Without a listener Node tells every client to go on, before anything of the request is checked.
+  server.on('checkContinue', (request, response) => {
+    awaitsLeave(request, response)
+    handle(request, response)
   })
-  server.setTimeout(idleMs, (socket: Socket) => endSilent(socket, unanswered, idleMs))
+  server.setTimeout(idleMs, (socket: Socket) => {
+    // Node has set its own time for an idle connection; reading the rest of a body has another.
+    if (linger.on(socket)) return
+    // It is we who keep the client waiting: nothing of an answer is left for it to take.
+    if (answers.current(socket) && socket.writableLength === 0) socket.setTimeout(idleMs)
+    else socket.destroy()
+  })
   server.on('clientError', (error, socket: Socket) => {
-    const response = pendingOf(socket, unanswered)
+    const response = answers.current(socket)
     // What follows a whole request must not keep its answer from it.
     if (response?.req.complete) endAfter(response, socket)
+    // No second answer after one that has been sent, or into one that has begun.
+    else if (response?.headersSent || linger.on(socket)) socket.destroy()
     else refuseUnreadable(error, socket, log)
   })
   server.on('checkExpectation', (_, response: ServerResponse) => {
@@ -86,7 +108,7 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
     url: urlOf(server),
     stop: (timeoutMs) => {
       stopping = true
-      for (const response of unanswered) {
+      for (const response of answers) {
         if (!response.headersSent) response.setHeader('connection', 'close')
       }
       return stop(server, timeoutMs)
@@ -139,23 +161,6 @@ function refuseMisdirected(error: unknown, log: Log): Response {
   const reason = expected ? error.message : 'unexpected'
   const { status, headers, body } = refusal(expected ? 400 : 500, reason, log)
   return new Response(body, { status, headers })
-}
-
-/**
- * Ends a connection without traffic, unless it is we who keep its client waiting: nothing of an
- * answer is left for the client to take.
- */
-function endSilent(socket: Socket, unanswered: Iterable<ServerResponse>, idleMs: number): void {
-  if (pendingOf(socket, unanswered) && socket.writableLength === 0) socket.setTimeout(idleMs)
-  else socket.destroy()
-}
-
-function pendingOf(
-  socket: Socket,
-  unanswered: Iterable<ServerResponse>,
-): ServerResponse | undefined {
-  for (const response of unanswered) if (response.socket === socket) return response
-  return undefined
 }
 
 /** Closes a connection after an answer that is under way. */

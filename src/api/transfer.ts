@@ -5,19 +5,27 @@ import type { AppContext } from './route.js'
 
 /**
  * Answers with pieces as they come, written to the connection no faster than the client reads. Web
- * streams would cost about as much time as the reading. An error of the first piece is thrown, and
- * so becomes an answer of its own; one that comes later cuts the connection, which the client sees
- * as an incomplete transfer.
- * @param headers with the Content-Length of all pieces
+ * streams would cost about as much time as the reading. An error of the pieces that are read ahead
+ * is thrown, and so becomes an answer of its own; one that comes later cuts the connection, which
+ * the client sees as an incomplete transfer.
+ * @param headers with the Content-Length of all pieces, if it is known: else they are sent chunked
+ * @param ahead bytes to read before the head is sent; at least one piece is
  */
 export async function transfer(
   c: AppContext,
   pieces: AsyncIterable<Uint8Array>,
   status: ContentfulStatusCode,
-  headers: Record<string, string>,
+  { ...headers }: Record<string, string>,
+  ahead = 1,
 ): Promise<Response> {
   const iterator = pieces[Symbol.asyncIterator]()
-  const first = await iterator.next()
+  const { first, whole } = await readAhead(iterator, ahead)
+  if (whole)
+    headers['content-length'] ??= String(first.reduce((sum, { length }) => sum + length, 0))
+  if (c.req.method === 'HEAD') {
+    await iterator.return?.()
+    return c.body(null, status, headers)
+  }
   const { outgoing } = c.env
   // With the headers that every answer has.
   const head = c.body(null, status, headers)
@@ -26,13 +34,29 @@ export async function transfer(
   return RESPONSE_ALREADY_SENT
 }
 
+async function readAhead(
+  iterator: AsyncIterator<Uint8Array>,
+  bytes: number,
+): Promise<{ first: Uint8Array[]; whole: boolean }> {
+  const first: Uint8Array[] = []
+  for (let size = 0; size < bytes; ) {
+    const { done, value } = await iterator.next()
+    if (done) return { first, whole: true }
+    first.push(value)
+    size += value.length
+  }
+  return { first, whole: false }
+}
+
 async function writeAll(
   outgoing: ServerResponse,
-  first: IteratorResult<Uint8Array>,
+  first: Uint8Array[],
   iterator: AsyncIterator<Uint8Array>,
 ): Promise<void> {
-  for (let piece = first; !piece.done; piece = await iterator.next()) {
-    if (!outgoing.destroyed && !outgoing.write(piece.value)) await drained(outgoing)
+  for (;;) {
+    const piece: Uint8Array | undefined = first.shift() ?? (await iterator.next()).value
+    if (piece === undefined) break
+    if (!outgoing.destroyed && !outgoing.write(piece)) await drained(outgoing)
     if (outgoing.destroyed) {
       await iterator.return?.()
       return

@@ -1,4 +1,4 @@
-import { detail } from './problems.js'
+import { detail, RETRY_LATER } from './problems.js'
 
 /** What bounds the uploads of all kinds. */
 export interface UploadLimits {
@@ -10,9 +10,6 @@ export interface UploadLimits {
   readonly idleMs: number
   readonly gate: UploadGate
 }
-
-/** Seconds after which a client may try again. */
-const RETRY_AFTER = '5'
 
 /** Limits the uploads that are under way at the same time. */
 export class UploadGate {
@@ -26,9 +23,7 @@ export class UploadGate {
   /** Runs an upload. @throws HttpProblem 503 when there are too many, or what the upload throws */
   async pass<T>(upload: () => Promise<T>): Promise<T> {
     if (this.#inside >= this.#most) {
-      throw detail(503, 'Too many uploads at the same time: try again', {
-        'retry-after': RETRY_AFTER,
-      })
+      throw detail(503, 'Too many uploads at the same time: try again', RETRY_LATER)
     }
     this.#inside++
     try {

@@ -1,4 +1,4 @@
-/** Lets go of what was acquired. */
+/** Lets go of what was acquired; to call it again does nothing. */
 export type Release = () => void
 
 interface Holder {
@@ -17,9 +17,11 @@ export class Exclusive {
     const left = new Promise<void>((resolve) => {
       leave = resolve
     })
-    this.#holders.set(key, { askToLeave, left })
+    const holder = { askToLeave, left }
+    this.#holders.set(key, holder)
     return () => {
-      this.#holders.delete(key)
+      // A second call must not let go of what somebody else has acquired since.
+      if (this.#holders.get(key) === holder) this.#holders.delete(key)
       leave()
     }
   }

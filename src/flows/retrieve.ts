@@ -86,13 +86,3 @@ export async function checkContents(
     await (await openContent(ports, file))[Symbol.asyncIterator]().return?.()
   }
 }
-
-/** The content of a raw file in one piece. @throws as `openContent` */
-export async function readContent(
-  ports: RetrievePorts,
-  file: StoredRawFile,
-): Promise<Buffer<ArrayBuffer>> {
-  const chunks: Uint8Array[] = []
-  for await (const chunk of await openContent(ports, file)) chunks.push(chunk)
-  return Buffer.concat(chunks)
-}

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Client, login } from '../support/client.js'
 import { type TestService, type TestStore, testStore } from '../support/service.js'
-import { errorsLogged, eventually, openWire, send, stateOf } from './helpers.js'
+import { base64, errorsLogged, eventually, openWire, send, stateOf } from './helpers.js'
 import {
   BOUNDARY,
   contentOf,
@@ -80,12 +80,50 @@ describe('a client that falls silent', () => {
       const answer = await wire.received(/again"\}/)
       expect(answer).toMatch(/^HTTP\/1\.1 408 /)
       expect(answer).toContain('No more of the body came for 1 seconds')
-      wire.socket.destroy()
+      expect(answer).toMatch(/\r\nconnection: close\r\n/i)
+      await wire.ended
       expect(await stateOf(store, client)).toEqual(before)
       const login = await openWire(service.url)
       login.write('POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\nusername=')
       expect(await login.received(/again"\}/)).toMatch(/^HTTP\/1\.1 408 /)
       login.socket.destroy()
+    })
+  })
+
+  it('in the middle of a part of a resumable upload is told so, and may go on from there', async () => {
+    await withService({ BYTES_IDLE_TIMEOUT_SECONDS: '1' }, async ({ client, service }) => {
+      const headers = {
+        'tus-resumable': '1.0.0',
+        'content-type': 'application/offset+octet-stream',
+      }
+      const { 'content-type': _, ...plain } = headers
+      const created = await client.request('/bytes/uploads', {
+        method: 'POST',
+        headers: {
+          ...plain,
+          'upload-length': '4',
+          'upload-metadata': `boefje_meta_id ${base64(await client.job())}`,
+        },
+      })
+      const path = created.headers.get('location') ?? ''
+      const wire = await openWire(service.url)
+      wire.write(
+        `PATCH ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nUpload-Offset: 0\r\n` +
+          Object.entries(headers)
+            .map(([name, value]) => `${name}: ${value}\r\n`)
+            .join('') +
+          `Authorization: Bearer ${client.token}\r\n\r\nab`,
+      )
+      const answer = await wire.ended
+      expect(answer).toMatch(/^HTTP\/1\.1 408 [\s\S]*\r\nconnection: close\r\n/i)
+      expect(answer).toContain('No more of the body came for 1 seconds')
+      const rest = await client.request(path, {
+        method: 'PATCH',
+        headers: { ...headers, 'upload-offset': '2' },
+        body: 'cd',
+      })
+      const id = rest.headers.get('bytes-raw-id')
+      expect(await (await client.request(`/bytes/raw/${id}`)).text()).toBe('abcd')
     })
   })
 
@@ -312,6 +350,31 @@ describe('memory', () => {
   /** Far less than any of the bodies, and more than a garbage collector needs. */
   const BOUND = 160 * MIB
   const SIZE = 450_000_000
+
+  it('does not grow with the contents of a list that is read slowly', async () => {
+    await withService({ BYTES_IDLE_TIMEOUT_SECONDS: '600' }, async ({ service, client, post }) => {
+      const job = await client.job()
+      expect((await post(job, contentOf(30 * MIB))).status).toBe(200)
+      const pid = service.process.pid ?? 0
+      await resetPeak(pid)
+      const before = await peakMemory(pid)
+      const wires = await Promise.all(Array.from({ length: 16 }, () => openWire(service.url)))
+      const path = `/bytes/raws?boefje_meta_id=${job}`
+      for (const wire of wires) {
+        wire.socket.pause()
+        wire.write(
+          `GET ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${client.token}\r\n\r\n`,
+        )
+      }
+      const answered = () => service.log().split('"path":"/bytes/raws"').length - 1
+      await eventually(() => answered() === 16, 'all of them are answered')
+      const { files } = (await client.getJson(path)) as { files: { content: string }[] }
+      const content = Buffer.from(files[0]?.content ?? '', 'base64')
+      expect(sha512([content])).toBe(sha512(contentOf(30 * MIB)))
+      expect((await peakMemory(pid)) - before).toBeLessThan(BOUND)
+      for (const wire of wires) wire.socket.destroy()
+    })
+  })
 
   it('does not grow with the size of a file, in or out', async () => {
     await withService({ BYTES_IDLE_TIMEOUT_SECONDS: '600' }, async ({ service, client }) => {

@@ -89,6 +89,11 @@ const checksum = (algorithm: string, content: string): Headers => ({
   'upload-checksum': `${algorithm} ${createHash(algorithm).update(content).digest('base64')}`,
 })
 
+const contentDigest = (algorithm: string, content: string): Headers => {
+  const digest = createHash(algorithm.replace('-', '')).update(content).digest('base64')
+  return { 'content-digest': `${algorithm}=:${digest}:` }
+}
+
 const folder = (): string => join(store.dataDir, 'uploads')
 const fileOf = (path: string, kind: 'data' | 'json'): string =>
   join(folder(), `${path.split('/').at(-1)}.${kind}`)
@@ -264,6 +269,8 @@ describe('a creation is refused', () => {
     [415, { 'content-encoding': 'gzip' }, 'Content-Encoding'],
     [400, { 'upload-checksum': 'md5 AAAA' }, 'sha1,sha256,sha512'],
     [460, checksum('sha256', 'something else'), 'sha256'],
+    [400, contentDigest('sha-512', 'something else'), 'sha512'],
+    [400, { 'repr-digest': contentDigest('sha-512', 'bytes')['content-digest'] }, 'Content-Digest'],
     [413, { 'upload-length': '4' }, 'end of the file'],
   ])('with %i when it has bytes: %j', async (status, headers, text) => {
     expect(await post(headers as unknown as Headers, 'bytes')).toEqual([status, told(text)])
@@ -317,6 +324,11 @@ describe('a chunk is refused', () => {
     [400, { 'upload-checksum': 'sha1' }, '20 bytes in base64'],
     [400, { 'upload-checksum': 'sha1 !!' }, '20 bytes in base64'],
     [460, checksum('sha1', 'other'), 'send it again'],
+    [400, contentDigest('sha-256', 'other'), 'send it again'],
+    [400, { ...contentDigest('sha-256', 'bc'), ...contentDigest('sha-512', 'b') }, 'send it again'],
+    [400, { 'content-digest': 'sha-256=bc' }, 'cannot be parsed'],
+    [400, { 'content-digest': 'md5=:AAAA:' }, 'send sha-256 or sha-512'],
+    [400, { 'repr-digest': contentDigest('sha-256', 'bc')['content-digest'] }, 'Content-Digest'],
     [401, { authorization: 'Bearer no' }, 'credentials'],
   ])('with %i: %j', async (status, headers, text) => {
     const path = await create(9)
@@ -351,6 +363,15 @@ describe('a chunk is refused', () => {
     expect((await patch(path, 0, 'abc', checksum(algorithm, 'abc'))).status).toBe(204)
     expect((await patch(path, 3, 'xxx', checksum(algorithm, 'def'))).status).toBe(460)
     const last = await patch(path, 3, 'def', checksum(algorithm, 'def'))
+    expect(await download(last.headers['bytes-raw-id'])).toBe('abcdef')
+  })
+
+  it('but not when its Content-Digest is right', async () => {
+    const path = await create(6)
+    expect((await patch(path, 0, 'abc', contentDigest('sha-512', 'abc'))).status).toBe(204)
+    expect((await patch(path, 3, 'xxx', contentDigest('sha-256', 'def'))).status).toBe(400)
+    const both = { ...contentDigest('sha-256', 'def'), ...checksum('sha1', 'def') }
+    const last = await patch(path, 3, 'def', both)
     expect(await download(last.headers['bytes-raw-id'])).toBe('abcdef')
   })
 

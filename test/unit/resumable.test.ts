@@ -277,6 +277,17 @@ describe('Exclusive', () => {
     expect(locks.tryAcquire('a')).toBeDefined()
   })
 
+  it('is let go of by its holder only', () => {
+    const locks = new Exclusive()
+    const first = locks.tryAcquire('a')
+    first?.()
+    const second = locks.tryAcquire('a')
+    first?.()
+    expect(locks.tryAcquire('a')).toBeUndefined()
+    second?.()
+    expect(locks.tryAcquire('a')).toBeDefined()
+  })
+
   it('waits no longer than it should', async () => {
     const locks = new Exclusive()
     const stop = new AbortController()

@@ -5,14 +5,20 @@ import type { RawFileFilter } from '../../domain/meta-repository.js'
 import type { StoredRawFile } from '../../domain/models.js'
 import { arrayText, objectText, rawFileText } from '../../domain/wire-text.js'
 import { checkContents, openContent, type RetrievePorts } from '../../flows/retrieve.js'
+import { hasBody } from '../body-stream.js'
 import { PAGE_HEADERS, pageHeaders } from '../paging.js'
-import { type AppContext, json, type Route, route, stream } from '../route.js'
+import { type AppContext, json, type Route, route } from '../route.js'
 import * as schemas from '../schemas.js'
+import { transfer } from '../transfer.js'
 
 /** MIME types of what a failed job leaves behind. */
 const FAILED = JSON.stringify(['error/boefje'])
 /** Contents up to this size in all are read before the answer begins, so that an error is one. */
-const WHOLE_BYTES = 32 * 1024 * 1024
+const WHOLE_BYTES = 256 * 1024
+/** What they are in base64, with room for names and MIME types. */
+const AHEAD_BYTES = 512 * 1024
+/** Pieces of the answer: short texts are sent together. */
+const PIECE_LENGTH = 64 * 1024
 
 /** Lists of raw files, and counts of them. */
 export function rawListRoutes(retrieve: RetrievePorts): Route[] {
@@ -48,15 +54,13 @@ export function rawListRoutes(retrieve: RetrievePorts): Route[] {
       },
       handle: async ({ c, query }) => {
         const { rows, next } = await retrieve.meta.listRawFiles(filterOf(query), query)
-        const headers = headersOf(c, next)
-        const parts = contentsText(retrieve, rows, !hasBody(c))
-        if (rows.reduce((sum, { blob }) => sum + blob.size, 0) > WHOLE_BYTES) {
-          await checkContents(retrieve, rows)
-          return stream(c, encoded(parts), { 'content-type': 'application/json', ...headers })
-        }
-        let text = ''
-        for await (const part of parts) text += part
-        return json(c, text, 200, headers)
+        const headers = { 'content-type': 'application/json', ...headersOf(c, next) }
+        // A GET's body is ignored, but recorded clients that send one expect the old form, with
+        // empty tags.
+        const parts = contentsText(retrieve, rows, !hasBody(c.env.incoming.headers))
+        const size = rows.reduce((sum, { blob }) => sum + blob.size, 0)
+        if (size > WHOLE_BYTES) await checkContents(retrieve, rows)
+        return transfer(c, encoded(parts), 200, headers, AHEAD_BYTES)
       },
     }),
     route({
@@ -92,16 +96,15 @@ function filterOf(query: RawQuery): RawFileFilter {
   }
 }
 
-/**
- * Whether a GET carries a body. It is ignored, but recorded clients that send one expect the old
- * form of /bytes/raws, with empty tags.
- */
-function hasBody(c: AppContext): boolean {
-  return Number(c.req.header('content-length') ?? 0) > 0
-}
-
 async function* encoded(texts: AsyncIterable<string>): AsyncGenerator<Uint8Array> {
-  for await (const text of texts) yield Buffer.from(text)
+  let whole = ''
+  for await (const text of texts) {
+    whole += text
+    if (whole.length < PIECE_LENGTH) continue
+    yield Buffer.from(whole)
+    whole = ''
+  }
+  if (whole !== '') yield Buffer.from(whole)
 }
 
 /** The JSON text of raw files with their contents, in pieces. */

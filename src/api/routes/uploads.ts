@@ -18,12 +18,14 @@ const expired = { description: 'The upload has expired', schema: failure }
 const locked = { description: 'Another request uses the upload: try again', schema: failure }
 const old = { description: `No header Tus-Resumable: ${TUS_VERSION}`, schema: failure }
 const busy = { description: 'Too many uploads, or a part is away: try again', schema: failure }
+const late = { description: 'The client fell silent, or is very slow', schema: failure }
 const full = { description: 'There is no room for the file', schema: failure }
 const common = { 404: absent, 410: expired, 412: old, 423: locked }
 
 const VERSION = { 'Tus-Resumable': `Always ${TUS_VERSION}` }
 const CHUNK = {
   'Upload-Checksum': `Checksum of these bytes: ${CHECKSUM_ALGORITHMS.replaceAll(',', ', ')}, a space, the digest in base64`,
+  'Content-Digest': 'sha-256 or sha-512 of these bytes (RFC 9530): it is checked',
 }
 const OFFSET = { 'Upload-Offset': 'Number of bytes that have arrived' }
 const RAW_ID = { 'Bytes-Raw-Id': 'The raw file that the upload has become, once it is complete' }
@@ -74,8 +76,9 @@ export function uploadRoutes(options: Omit<TusOptions, 'path'>): Route[] {
           description: 'Created',
           headers: { Location: 'Path of the upload', ...OFFSET, ...EXPIRES, ...RAW_ID },
         },
-        400: { description: 'A header is wrong', schema: failure },
+        400: { description: 'A header or a digest is wrong', schema: failure },
         404: { description: 'There is no such job', schema: failure },
+        408: late,
         412: old,
         413: { description: 'The file is too long', schema: failure },
         415: { description: 'The bytes have another content type', schema: failure },
@@ -121,7 +124,8 @@ export function uploadRoutes(options: Omit<TusOptions, 'path'>): Route[] {
       reads,
       answers: {
         204: { description: 'Added', headers: { ...OFFSET, ...EXPIRES, ...RAW_ID } },
-        400: { description: 'A header is wrong', schema: failure },
+        400: { description: 'A header or a digest is wrong', schema: failure },
+        408: late,
         409: { description: 'The upload ends elsewhere', schema: failure },
         413: { description: 'The bytes go beyond the end of the file', schema: failure },
         415: { description: 'The bytes have another content type', schema: failure },

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream'
 import { DataStore, ERRORS, Upload } from '@tus/server'
 import type { ResumableUploads } from '../../flows/resumable.js'
-import { checked } from './checksum.js'
+import { hashed } from '../body-digest.js'
 import { currentExchange } from './exchange.js'
 
 /** Resumable uploads as the package's handlers want them. */
@@ -32,9 +32,9 @@ export class UploadDataStore extends DataStore {
   }
 
   override write(chunk: Readable, id: string, offset: number): Promise<number> {
-    const { checksum } = currentExchange()
-    if (!checksum) return this.#uploads.append(id, offset, chunk)
-    const { pieces, confirm } = checked(chunk, checksum)
+    const { digests } = currentExchange()
+    if (digests.length === 0) return this.#uploads.append(id, offset, chunk)
+    const { pieces, confirm } = hashed<Uint8Array>(chunk, digests)
     return this.#uploads.append(id, offset, pieces, confirm)
   }
 

@@ -5,15 +5,15 @@ import { z } from 'zod'
 import type { Uuid } from '../../domain/models.js'
 import type { Log } from '../../domain/ports.js'
 import type { ResumableUploads } from '../../flows/resumable.js'
-import { streamBody } from '../body-stream.js'
+import { hasBody, streamBody } from '../body-stream.js'
 import { toHttpProblem } from '../error-table.js'
-import { detail } from '../problems.js'
+import { detail, RETRY_LATER } from '../problems.js'
 import type { AppContext } from '../route.js'
 import type { UploadLimits } from '../upload-limits.js'
 import { UploadDataStore } from './data-store.js'
 import { currentExchange, type Exchange, runExchange } from './exchange.js'
 import { createLocker } from './locker.js'
-import { CHUNK_TYPE, hasBody, preflight } from './preflight.js'
+import { CHUNK_TYPE, preflight } from './preflight.js'
 
 export interface TusOptions {
   readonly uploads: ResumableUploads
@@ -74,7 +74,7 @@ export function createTusHandler({ uploads, limits, path, log }: TusOptions): Tu
     finish(id).catch((error: unknown) => {
       if ((toHttpProblem(error)?.status ?? 500) < 500) throw error
       log.error({ err: error, upload: id }, 'a complete upload could not be stored')
-      throw detail(423, 'The file cannot be stored now: try again', { 'retry-after': '5' })
+      throw detail(423, 'The file cannot be stored now: try again', RETRY_LATER)
     })
 
   const discard = (id: Uuid): Promise<unknown> =>
@@ -85,13 +85,17 @@ export function createTusHandler({ uploads, limits, path, log }: TusOptions): Tu
   const answer: TusHandler = async (c, method, id) => {
     const { incoming } = c.env
     const exchange: Exchange = preflight(method, incoming.headers, limits.maxBytes)
-    const request = requestFor(incoming, method, id ? `${path}/${id}` : path, limits)
+    const body = hasBody(incoming.headers) ? bodyOf(incoming, limits, exchange) : undefined
+    const request = requestFor(incoming, method, id ? `${path}/${id}` : path, body)
     const response = await runExchange(exchange, () => server.handleWeb(request))
     if (!response.ok) {
       // Its client never learns where it is.
       if (exchange.created) await discard(exchange.created)
       const { status } = response
-      throw toError(exchange.failure ?? { status_code: status, body: await response.text() })
+      throw toError(
+        exchange.bodyFailure ??
+          exchange.failure ?? { status_code: status, body: await response.text() },
+      )
     }
     const headers = answerHeaders(response)
     if (method === 'HEAD' && id && exchange.found) {
@@ -113,17 +117,31 @@ function requestFor(
   incoming: IncomingMessage,
   method: string,
   path: string,
-  { maxBytes, idleMs }: TusOptions['limits'],
+  body: AsyncIterable<Uint8Array> | undefined,
 ): Request {
   const headers = new Headers()
   for (const name of PASSED_ON) {
     const value = incoming.headers[name]
     if (value !== undefined) headers.set(name, String(value))
   }
-  const limits = { bytes: maxBytes, setBy: 'BYTES_MAX_BODY_BYTES', idleMs }
-  const body = hasBody(incoming.headers) ? ReadableStream.from(streamBody(incoming, limits)) : null
   if (method === 'PATCH' || body) headers.set('content-type', CHUNK_TYPE)
-  return new Request(`http://localhost${path}`, { method, headers, body, duplex: 'half' })
+  const stream = body ? ReadableStream.from(body) : null
+  return new Request(`http://localhost${path}`, { method, headers, body: stream, duplex: 'half' })
+}
+
+/** The body, with a note of what ends it early. */
+async function* bodyOf(
+  incoming: IncomingMessage,
+  { maxBytes, idleMs }: TusOptions['limits'],
+  exchange: Exchange,
+): AsyncGenerator<Uint8Array> {
+  const limits = { bytes: maxBytes, setBy: 'BYTES_MAX_BODY_BYTES', idleMs }
+  try {
+    yield* streamBody(incoming, limits)
+  } catch (error) {
+    exchange.bodyFailure = error
+    throw error
+  }
 }
 
 /** Without those of CORS, which are for the proxy to set. */

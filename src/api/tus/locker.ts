@@ -1,6 +1,6 @@
 import { ERRORS, type Lock, type Locker } from '@tus/server'
 import type { Exclusive, Release } from '../../flows/exclusive.js'
-import { detail } from '../problems.js'
+import { detail, RETRY_LATER } from '../problems.js'
 
 /** How long a request waits for another one that has the same upload, in milliseconds. */
 const WAIT_MS = 10_000
@@ -21,7 +21,7 @@ function newLock(locks: Exclusive, id: string): Lock {
       release = await locks.acquire(id, () => void askToLeave(), signal)
       if (release) return
       if (stop.aborted) throw ERRORS.ABORTED
-      throw detail(423, 'Another request uses this upload: try again', { 'retry-after': '5' })
+      throw detail(423, 'Another request uses this upload: try again', RETRY_LATER)
     },
     unlock: async () => release?.(),
   }

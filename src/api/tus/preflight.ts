@@ -1,7 +1,9 @@
 /** Checks of a request's headers, before anything is done for it: the package tells less, or other statuses. */
 import type { IncomingHttpHeaders } from 'node:http'
+import { type ExpectedDigest, expectedDigests } from '../body-digest.js'
+import { hasBody, refuseEncoded } from '../body-stream.js'
 import { detail } from '../problems.js'
-import { type Checksum, parseChecksum } from './checksum.js'
+import { parseChecksum } from './checksum.js'
 import type { Exchange } from './exchange.js'
 import { parseMetadata } from './metadata.js'
 
@@ -9,11 +11,6 @@ import { parseMetadata } from './metadata.js'
 export const TUS_VERSION = '1.0.0'
 /** Media type of a chunk. */
 export const CHUNK_TYPE = 'application/offset+octet-stream'
-
-/** Whether a request has a body, as its headers tell. */
-export function hasBody(headers: IncomingHttpHeaders): boolean {
-  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
-}
 
 /**
  * @param maxBytes longest file
@@ -24,26 +21,21 @@ export function preflight(
   method: string,
   headers: IncomingHttpHeaders,
   maxBytes: number,
-): Pick<Exchange, 'description' | 'checksum'> {
+): Pick<Exchange, 'description' | 'digests'> {
   if (headers['tus-resumable'] !== TUS_VERSION) {
     throw detail(412, `Send the header Tus-Resumable: ${TUS_VERSION}`, {
       'tus-version': TUS_VERSION,
     })
   }
-  if (method !== 'POST' && method !== 'PATCH') return {}
-  const encoding = headers['content-encoding'] ?? 'identity'
-  if (encoding.toLowerCase() !== 'identity') {
-    throw detail(415, `Content-Encoding ${encoding} is not supported: send the bytes as they are`, {
-      'accept-encoding': 'identity',
-    })
-  }
+  if (method !== 'POST' && method !== 'PATCH') return { digests: [] }
+  refuseEncoded(headers)
   if (method === 'PATCH') {
     requireChunkType(headers)
     wholeNumber('Upload-Offset', headers)
-    return { checksum: checksumOf(headers) }
+    return { digests: digestsOf(headers) }
   }
   if (hasBody(headers)) requireChunkType(headers)
-  return { checksum: checksumOf(headers), description: describe(headers, maxBytes) }
+  return { digests: digestsOf(headers), description: describe(headers, maxBytes) }
 }
 
 function describe(headers: IncomingHttpHeaders, maxBytes: number): Exchange['description'] {
@@ -61,9 +53,14 @@ function describe(headers: IncomingHttpHeaders, maxBytes: number): Exchange['des
   return { ...parseMetadata(metadata), metadata }
 }
 
-function checksumOf(headers: IncomingHttpHeaders): Checksum | undefined {
-  const header = headers['upload-checksum']
-  return header === undefined ? undefined : parseChecksum(String(header))
+/** Of the bytes of this request. */
+function digestsOf(headers: IncomingHttpHeaders): ExpectedDigest[] {
+  if (headers['repr-digest'] !== undefined) {
+    throw detail(400, 'Repr-Digest is not checked here: send Content-Digest, of these bytes')
+  }
+  const digests = expectedDigests(headers, ['content-digest'])
+  const checksum = headers['upload-checksum']
+  return checksum === undefined ? digests : [...digests, parseChecksum(String(checksum))]
 }
 
 function requireChunkType(headers: IncomingHttpHeaders): void {

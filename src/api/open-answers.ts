@@ -1,0 +1,43 @@
+import type { ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+
+/** The answers that have not been sent whole yet, by connection. */
+export class OpenAnswers {
+  readonly #bySocket = new Map<Socket, Set<ServerResponse>>()
+
+  add(response: ServerResponse): void {
+    const { socket } = response.req
+    const ofSocket = this.#bySocket.get(socket) ?? this.#watch(socket)
+    ofSocket.add(response)
+    response.once('close', () => ofSocket.delete(response))
+  }
+
+  /** The answer of a connection that comes next or is under way. */
+  current(socket: Socket): ServerResponse | undefined {
+    for (const response of this.#bySocket.get(socket) ?? []) {
+      if (response.socket === socket) return response
+    }
+    return undefined
+  }
+
+  *[Symbol.iterator](): Generator<ServerResponse> {
+    for (const ofSocket of this.#bySocket.values()) yield* ofSocket
+  }
+
+  #watch(socket: Socket): Set<ServerResponse> {
+    const ofSocket = new Set<ServerResponse>()
+    this.#bySocket.set(socket, ofSocket)
+    socket.once('close', () => {
+      this.#bySocket.delete(socket)
+      for (const response of [...ofSocket]) closeQueued(response)
+    })
+    return ofSocket
+  }
+}
+
+/** Node closes the answer under way with its connection, but forgets those that queue behind it. */
+function closeQueued(response: ServerResponse): void {
+  if (response.socket !== null || response.destroyed) return
+  response.destroy()
+  response.emit('close')
+}
