@@ -102,10 +102,10 @@ async function* observed<Piece>(
  * Passes a body on and checks it when it has ended.
  * @throws HttpProblem 400 after the last piece when a digest is not that of the body
  */
-export async function* checkedBody(
-  body: AsyncIterable<Buffer>,
+export async function* checkedBody<Piece extends Uint8Array>(
+  body: AsyncIterable<Piece>,
   expected: readonly ExpectedDigest[],
-): AsyncGenerator<Buffer> {
+): AsyncGenerator<Piece> {
   const { pieces, confirm } = hashed(body, expected)
   yield* pieces
   confirm()

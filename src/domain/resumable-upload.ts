@@ -12,6 +12,8 @@ export interface NewUpload {
   readonly tags: readonly string[]
   /** The header that the client described the file with, to be told again. */
   readonly metadata: string
+  /** The header that promises the digest of the whole file. */
+  readonly reprDigest: string | null
 }
 
 /** A file that comes in parts. */

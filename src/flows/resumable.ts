@@ -20,6 +20,8 @@ export interface ResumablePorts {
   readonly ingestFile: (boefjeMetaId: Uuid, file: IncomingFile) => Promise<Uuid>
 }
 
+type Inspect = (content: AsyncIterable<Uint8Array>, upload: ResumableUpload) => ByteSource
+
 /** Uploads that come in parts, over several connections and restarts. */
 export interface ResumableUploads {
   /** Who reads or writes an upload. */
@@ -34,10 +36,12 @@ export interface ResumableUploads {
   /**
    * Stores the file of an upload that has all its bytes; may be repeated, also at the same time.
    * When it fails the upload stays.
+   * @param inspect passes the content of the upload on, and may refuse it
    * @returns the raw file's id; undefined when there is no such upload
-   * @throws BytesError what `ingestFile` throws, such as `boefje_meta_not_found`
+   * @throws BytesError what `ingestFile` throws, such as `boefje_meta_not_found`; and what
+   *   `inspect` throws
    */
-  finish(id: Uuid): Promise<Uuid | undefined>
+  finish(id: Uuid, inspect: Inspect): Promise<Uuid | undefined>
   /** @returns false when there is no such upload */
   remove(id: Uuid): Promise<boolean>
   /** Removes what has expired. @returns how many uploads */
@@ -55,11 +59,12 @@ export function createResumableUploads(
   const locks = new Exclusive()
   const finishing = new Map<Uuid, Promise<Uuid | undefined>>()
 
-  const ingestOnce = async (id: Uuid): Promise<Uuid | undefined> => {
+  const ingestOnce = async (id: Uuid, inspect: Inspect): Promise<Uuid | undefined> => {
     const upload = await store.find(id)
     if (!upload || upload.rawId !== null) return upload?.rawId ?? undefined
     const { boefjeMetaId, name, tags } = upload
-    const rawId = await ingestFile(boefjeMetaId, { name, tags, content: store.read(upload) })
+    const content = inspect(store.read(upload), upload)
+    const rawId = await ingestFile(boefjeMetaId, { name, tags, content })
     // A crash before this is done repeats the ingest, which then finds the same raw file.
     await store.finish(upload, rawId)
     return rawId
@@ -84,10 +89,10 @@ export function createResumableUploads(
     },
     find: (id) => store.find(id),
     append: (id, offset, chunk, confirm) => store.append(id, offset, chunk, confirm),
-    finish: (id) => {
+    finish: (id, inspect) => {
       const running = finishing.get(id)
       if (running) return running
-      const started = ingestOnce(id).finally(() => finishing.delete(id))
+      const started = ingestOnce(id, inspect).finally(() => finishing.delete(id))
       finishing.set(id, started)
       return started
     },

@@ -42,6 +42,8 @@ const recordSchema = z.object({
   name: z.string(),
   tags: z.array(z.string()),
   metadata: z.string(),
+  // Missing in records from before it was kept.
+  reprDigest: z.string().nullable().default(null),
   createdAt: z.number(),
   rawId: z.string().nullable(),
   /** Of the cipher that the bytes are written with; null for none. */

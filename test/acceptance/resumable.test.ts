@@ -94,6 +94,10 @@ const contentDigest = (algorithm: string, content: string): Headers => {
   return { 'content-digest': `${algorithm}=:${digest}:` }
 }
 
+const reprDigest = (algorithm: string, content: string): Headers => ({
+  'repr-digest': String(contentDigest(algorithm, content)['content-digest']),
+})
+
 const folder = (): string => join(store.dataDir, 'uploads')
 const fileOf = (path: string, kind: 'data' | 'json'): string =>
   join(folder(), `${path.split('/').at(-1)}.${kind}`)
@@ -260,6 +264,8 @@ describe('a creation is refused', () => {
     [400, { 'upload-length': '', 'upload-defer-length': '1' }, 'Upload-Defer-Length'],
     [400, { 'upload-concat': 'partial' }, 'Upload-Concat'],
     [413, { 'upload-length': String(MAX_BYTES + 1) }, 'BYTES_MAX_BODY_BYTES'],
+    [400, { 'repr-digest': 'sha-256' }, 'cannot be parsed'],
+    [400, { 'repr-digest': 'md5=:AAAA:' }, 'send sha-256 or sha-512'],
   ])('with %i: %j', async (status, headers, text) => {
     expect(await post(headers as unknown as Headers)).toEqual([status, told(text)])
   })
@@ -270,7 +276,7 @@ describe('a creation is refused', () => {
     [400, { 'upload-checksum': 'md5 AAAA' }, 'sha1,sha256,sha512'],
     [460, checksum('sha256', 'something else'), 'sha256'],
     [400, contentDigest('sha-512', 'something else'), 'sha512'],
-    [400, { 'repr-digest': contentDigest('sha-512', 'bytes')['content-digest'] }, 'Content-Digest'],
+    [400, reprDigest('sha-512', 'other'), 'send it again'],
     [413, { 'upload-length': '4' }, 'end of the file'],
   ])('with %i when it has bytes: %j', async (status, headers, text) => {
     expect(await post(headers as unknown as Headers, 'bytes')).toEqual([status, told(text)])
@@ -328,7 +334,7 @@ describe('a chunk is refused', () => {
     [400, { ...contentDigest('sha-256', 'bc'), ...contentDigest('sha-512', 'b') }, 'send it again'],
     [400, { 'content-digest': 'sha-256=bc' }, 'cannot be parsed'],
     [400, { 'content-digest': 'md5=:AAAA:' }, 'send sha-256 or sha-512'],
-    [400, { 'repr-digest': contentDigest('sha-256', 'bc')['content-digest'] }, 'Content-Digest'],
+    [400, reprDigest('sha-256', 'bc'), 'with the creation'],
     [401, { authorization: 'Bearer no' }, 'credentials'],
   ])('with %i: %j', async (status, headers, text) => {
     const path = await create(9)
@@ -389,6 +395,50 @@ describe('a chunk is refused', () => {
       expect([method, answer.status]).toEqual([method, status])
     }
     expect((await tus('GET', `/bytes/uploads/${randomUUID()}`)).status).toBe(405)
+  })
+})
+
+describe('the digest of a whole file', () => {
+  const create = async (job: string, digest: Headers): Promise<string> => {
+    const answer = await tus('POST', '/bytes/uploads', { ...creation(job, 6), ...digest })
+    expect(answer.status).toBe(201)
+    return String(answer.headers.location)
+  }
+  const rawFiles = (job: string) => client.getJson(`/bytes/raw?boefje_meta_id=${job}&limit=10`)
+
+  it.each(['sha-256', 'sha-512'])('that is right changes nothing: %s', async (algorithm) => {
+    const path = await create(await client.job(), reprDigest(algorithm, 'abcdef'))
+    await patch(path, 0, 'abc')
+    const last = await patch(path, 3, 'def')
+    expect([last.status, await download(last.headers['bytes-raw-id'])]).toEqual([204, 'abcdef'])
+    expect((await tus('HEAD', path)).headers['bytes-raw-id']).toBe(last.headers['bytes-raw-id'])
+  })
+
+  it('that is wrong refuses the file, and ends the upload', async () => {
+    const job = await client.job()
+    const before = await readdir(folder())
+    const path = await create(job, reprDigest('sha-256', 'abcdeX'))
+    await patch(path, 0, 'abc')
+    const last = await patch(path, 3, 'def')
+    expect([last.status, last.text]).toEqual([400, expect.stringContaining('send it again')])
+    expect((await tus('HEAD', path)).status).toBe(404)
+    expect(await rawFiles(job)).toEqual([])
+    expect(await readdir(folder())).toEqual(before)
+    expect(await readdir(join(store.dataDir, 'tmp'))).toEqual([])
+  })
+
+  it('is checked after a crash as well', async () => {
+    const job = await client.job()
+    const [right, wrong] = [
+      await create(job, reprDigest('sha-256', 'whole!')),
+      await create(job, reprDigest('sha-256', 'other!')),
+    ]
+    // As if the process had ended between the last byte and the ingest.
+    for (const path of [right, wrong]) await writeFile(fileOf(path, 'data'), 'whole!')
+    expect((await tus('HEAD', wrong)).status).toBe(400)
+    expect((await tus('HEAD', wrong)).status).toBe(404)
+    expect(await rawFiles(job)).toEqual([])
+    expect((await tus('HEAD', right)).headers['bytes-raw-id']).toMatch(/^[0-9a-f-]{36}$/)
   })
 })
 

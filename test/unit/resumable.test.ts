@@ -35,7 +35,15 @@ const fileOf = (id: string, kind: string): string => join(dataDir, 'uploads', `$
 
 async function create(size: number): Promise<string> {
   const id = randomUUID()
-  await store.create({ id, size, boefjeMetaId: JOB, name: 'n', tags: ['a/b'], metadata: 'm' })
+  await store.create({
+    id,
+    size,
+    boefjeMetaId: JOB,
+    name: 'n',
+    tags: ['a/b'],
+    metadata: 'm',
+    reprDigest: null,
+  })
   return id
 }
 
@@ -45,6 +53,8 @@ async function contentOf(id: string): Promise<Buffer> {
   if (upload) for await (const piece of store.read(upload)) pieces.push(piece)
   return Buffer.concat(pieces)
 }
+
+const asIs = <T>(content: T): T => content
 
 class Broken extends Error {}
 
@@ -166,6 +176,7 @@ describe('the flow', () => {
       name: '',
       tags: [],
       metadata: '',
+      reprDigest: null,
     }
     const jobless = flow({ jobExists: async () => false })
     await expect(jobless.create(upload)).rejects.toMatchObject({ code: 'boefje_meta_not_found' })
@@ -193,15 +204,18 @@ describe('the flow', () => {
     })
     const id = await create(3)
     await store.append(id, 0, chunk([Buffer.from('abc')]))
-    const failed = await Promise.allSettled([uploads.finish(id), uploads.finish(id)])
+    const failed = await Promise.allSettled([uploads.finish(id, asIs), uploads.finish(id, asIs)])
     expect(failed.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
     expect(calls).toBe(1)
-    expect(await Promise.all([uploads.finish(id), uploads.finish(id)])).toEqual([RAW, RAW])
+    expect(await Promise.all([uploads.finish(id, asIs), uploads.finish(id, asIs)])).toEqual([
+      RAW,
+      RAW,
+    ])
     expect(calls).toBe(2)
-    expect(await uploads.finish(id)).toBe(RAW)
+    expect(await uploads.finish(id, asIs)).toBe(RAW)
     expect(calls).toBe(2)
     expect(await readdir(join(dataDir, 'uploads'))).toEqual([`${id}.json`])
-    expect(await uploads.finish(randomUUID())).toBeUndefined()
+    expect(await uploads.finish(randomUUID(), asIs)).toBeUndefined()
   })
 
   it('waits with a removal until an ingest under way has ended', async () => {
@@ -220,7 +234,7 @@ describe('the flow', () => {
       },
     })
     const id = await create(0)
-    const finished = uploads.finish(id)
+    const finished = uploads.finish(id, asIs)
     const removed = uploads.remove(id)
     await beginning
     expect(await store.find(id)).toBeDefined()

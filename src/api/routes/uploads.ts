@@ -69,6 +69,7 @@ export function uploadRoutes(options: Omit<TusOptions, 'path'>): Route[] {
         'Upload-Metadata':
           'Pairs of a key, a space and a value in base64, separated by commas: boefje_meta_id (required), filename, filetype, tags (a JSON array of MIME types)',
         ...CHUNK,
+        'Repr-Digest': 'sha-256 or sha-512 of the whole file: checked when the upload is complete',
       },
       reads,
       answers: {

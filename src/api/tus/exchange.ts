@@ -1,13 +1,12 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Uuid } from '../../domain/models.js'
-import type { ResumableUpload } from '../../domain/resumable-upload.js'
+import type { NewUpload, ResumableUpload } from '../../domain/resumable-upload.js'
 import type { ExpectedDigest } from '../body-digest.js'
-import type { Description } from './metadata.js'
 
 /** One request: what the package does not hand on to its store, and what the store does not hand back. */
 export interface Exchange {
   /** Of a creation. */
-  readonly description?: (Description & { readonly metadata: string }) | undefined
+  readonly description?: Omit<NewUpload, 'id' | 'size'> | undefined
   /** What the bytes of the request must hash to: else none of them count. */
   readonly digests: readonly ExpectedDigest[]
   /** The upload as it was found. */

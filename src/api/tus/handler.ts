@@ -4,10 +4,12 @@ import { ERRORS, Server } from '@tus/server'
 import { z } from 'zod'
 import type { Uuid } from '../../domain/models.js'
 import type { Log } from '../../domain/ports.js'
+import type { ResumableUpload } from '../../domain/resumable-upload.js'
 import type { ResumableUploads } from '../../flows/resumable.js'
+import { checkedBody, expectedDigests } from '../body-digest.js'
 import { hasBody, streamBody } from '../body-stream.js'
 import { toHttpProblem } from '../error-table.js'
-import { detail, RETRY_LATER } from '../problems.js'
+import { detail, HttpProblem, RETRY_LATER } from '../problems.js'
 import type { AppContext } from '../route.js'
 import type { UploadLimits } from '../upload-limits.js'
 import { UploadDataStore } from './data-store.js'
@@ -48,8 +50,17 @@ const ANSWERS = { POST: 201, HEAD: 200, PATCH: 204, DELETE: 204 } as const
 
 /** Joins the package's handlers to the store, the error table and the request. */
 export function createTusHandler({ uploads, limits, path, log }: TusOptions): TusHandler {
+  const discard = (id: Uuid): Promise<unknown> =>
+    uploads.remove(id).catch((error: unknown) => {
+      log.warn({ err: error, upload: id }, 'an upload waits for its expiry to be removed')
+    })
+
   const finish = async (id: Uuid): Promise<Record<string, string>> => {
-    const rawId = await uploads.finish(id)
+    const rawId = await uploads.finish(id, inspected).catch(async (error: unknown) => {
+      // Its bytes are not those that were promised, and never will be.
+      if (error instanceof HttpProblem) await discard(id)
+      throw error
+    })
     if (rawId === undefined) throw detail(404, GONE)
     return { 'Bytes-Raw-Id': rawId }
   }
@@ -75,11 +86,6 @@ export function createTusHandler({ uploads, limits, path, log }: TusOptions): Tu
       if ((toHttpProblem(error)?.status ?? 500) < 500) throw error
       log.error({ err: error, upload: id }, 'a complete upload could not be stored')
       throw detail(423, 'The file cannot be stored now: try again', RETRY_LATER)
-    })
-
-  const discard = (id: Uuid): Promise<unknown> =>
-    uploads.remove(id).catch((error: unknown) => {
-      log.warn({ err: error, upload: id }, 'an upload waits for its expiry to be removed')
     })
 
   const answer: TusHandler = async (c, method, id) => {
@@ -142,6 +148,15 @@ async function* bodyOf(
     exchange.bodyFailure = error
     throw error
   }
+}
+
+/** The content of an upload, refused at its end if it is not what was promised. */
+function inspected(
+  content: AsyncIterable<Uint8Array>,
+  { reprDigest }: ResumableUpload,
+): AsyncIterable<Uint8Array> {
+  if (reprDigest === null) return content
+  return checkedBody(content, expectedDigests({ 'repr-digest': reprDigest }))
 }
 
 /** Without those of CORS, which are for the proxy to set. */

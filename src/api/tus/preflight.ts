@@ -32,6 +32,9 @@ export function preflight(
   if (method === 'PATCH') {
     requireChunkType(headers)
     wholeNumber('Upload-Offset', headers)
+    if (headers['repr-digest'] !== undefined) {
+      throw detail(400, 'Send Repr-Digest, of the whole file, with the creation of the upload')
+    }
     return { digests: digestsOf(headers) }
   }
   if (hasBody(headers)) requireChunkType(headers)
@@ -50,14 +53,14 @@ function describe(headers: IncomingHttpHeaders, maxBytes: number): Exchange['des
     )
   }
   const metadata = String(headers['upload-metadata'] ?? '')
-  return { ...parseMetadata(metadata), metadata }
+  // Refused now if it cannot be checked in the end.
+  expectedDigests(headers, ['repr-digest'])
+  const reprDigest = headers['repr-digest'] === undefined ? null : String(headers['repr-digest'])
+  return { ...parseMetadata(metadata), metadata, reprDigest }
 }
 
 /** Of the bytes of this request. */
 function digestsOf(headers: IncomingHttpHeaders): ExpectedDigest[] {
-  if (headers['repr-digest'] !== undefined) {
-    throw detail(400, 'Repr-Digest is not checked here: send Content-Digest, of these bytes')
-  }
   const digests = expectedDigests(headers, ['content-digest'])
   const checksum = headers['upload-checksum']
   return checksum === undefined ? digests : [...digests, parseChecksum(String(checksum))]
