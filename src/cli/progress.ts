@@ -1,4 +1,6 @@
 /** A line on a terminal that tells how far a transfer is. */
+import stringWidth from 'string-width'
+import { printable } from '../client/text.js'
 
 const REDRAW_MS = 100
 /** The speed is that of the last so many milliseconds. */
@@ -6,8 +8,13 @@ const WINDOW_MS = 5000
 const MEBIBYTE = 1024 * 1024
 
 export interface Progress {
-  /** @param total undefined when it is not known */
-  update(done: number, total: number | undefined): void
+  /**
+   * @param total undefined when it is not known
+   * @param name a better one than the label, once it is known
+   */
+  update(done: number, total: number | undefined, name?: string): void
+  /** Tells that the service does not answer for now; where there is no terminal, once each time. */
+  waiting(): void
   /** Takes the line away. */
   finish(): void
 }
@@ -19,8 +26,11 @@ export interface Screen {
   write(text: string): unknown
 }
 
+const WAITING = 'waiting for the service'
+
 /**
- * Draws on a terminal, at most ten times a second; elsewhere it does nothing.
+ * Draws on a terminal, at most ten times a second; elsewhere it only tells of waits.
+ * @param label of what is transferred; whatever is in it does nothing to the terminal
  * @param now milliseconds of a clock that does not jump
  */
 export function createProgress(
@@ -28,12 +38,19 @@ export function createProgress(
   screen: Screen = process.stderr,
   now: () => number = () => performance.now(),
 ): Progress {
-  if (screen.isTTY !== true) return { update: () => undefined, finish: () => undefined }
+  if (screen.isTTY !== true) return plainProgress(screen)
   let samples: { at: number; done: number }[] = []
   let drawnAt = Number.NEGATIVE_INFINITY
+  let drawn = false
+  let shown = printable(label)
+  const draw = (rest: string): void => {
+    drawn = true
+    screen.write(`\r\x1b[K${fitted(shown, rest, (screen.columns ?? 80) - 1)}`)
+  }
   return {
-    update(done, total) {
+    update(done, total, name) {
       const at = now()
+      if (name !== undefined) shown = printable(name)
       // What is sent again does not count as speed.
       if (done < (samples.at(-1)?.done ?? 0)) samples = []
       if (at - drawnAt < REDRAW_MS && done !== total) return
@@ -42,12 +59,27 @@ export function createProgress(
       samples = samples.filter((sample) => at - sample.at <= WINDOW_MS)
       const first = samples[0] ?? { at, done }
       const speed = at > first.at ? ((done - first.done) / (at - first.at)) * 1000 : undefined
-      const line = progressLine(label, done, total, speed)
-      screen.write(`\r\x1b[K${[...line].slice(0, (screen.columns ?? 80) - 1).join('')}`)
+      draw(progressText(done, total, speed))
     },
+    waiting: () => draw(WAITING),
     finish() {
-      if (drawnAt > Number.NEGATIVE_INFINITY) screen.write('\r\x1b[K')
+      if (drawn) screen.write('\r\x1b[K')
+      drawn = false
     },
+  }
+}
+
+function plainProgress(screen: Screen): Progress {
+  let told = false
+  return {
+    update() {
+      told = false
+    },
+    waiting() {
+      if (!told) screen.write(`bytes: ${WAITING}\n`)
+      told = true
+    },
+    finish: () => undefined,
   }
 }
 
@@ -55,8 +87,7 @@ export function createProgress(
  * Share, speed and remaining time.
  * @param speed in bytes a second; undefined when it is not known yet
  */
-export function progressLine(
-  label: string,
+export function progressText(
   done: number,
   total: number | undefined,
   speed: number | undefined,
@@ -65,12 +96,34 @@ export function progressLine(
     total === undefined
       ? `${(done / MEBIBYTE).toFixed(1)} MiB`
       : `${String(total === 0 ? 100 : Math.floor((done / total) * 100)).padStart(3)} %`
-  const parts = [label, share]
+  const parts = [share]
   if (speed !== undefined) parts.push(`${(speed / MEBIBYTE).toFixed(1)} MiB/s`)
   if (speed !== undefined && speed > 0 && total !== undefined) {
     parts.push(`${duration((total - done) / speed)} left`)
   }
   return parts.join('  ')
+}
+
+/** Label and rest in at most so many cells of a terminal: the label gives way first. */
+export function fitted(label: string, rest: string, cells: number): string {
+  const room = cells - stringWidth(rest) - 2
+  const short = room > 0 ? shortened(label, room) : ''
+  return shortened(short === '' ? rest : `${short}  ${rest}`, cells)
+}
+
+/** Characters as a reader sees them: a letter with its accents is one. */
+const SEGMENTER = new Intl.Segmenter()
+
+function shortened(text: string, cells: number): string {
+  if (stringWidth(text) <= cells) return text
+  let kept = ''
+  let room = cells - 1
+  for (const { segment } of SEGMENTER.segment(text)) {
+    room -= stringWidth(segment)
+    if (room < 0) break
+    kept += segment
+  }
+  return cells > 0 ? `${kept}…` : ''
 }
 
 /** `h:mm:ss` or `m:ss`; the seconds are rounded up. */
