@@ -84,8 +84,6 @@ function usageError(text: string, command?: string): number {
 }
 
 function tell(error: unknown): number {
-  // Whoever read the output has had enough.
-  if (outputIsGone()) return BROKEN_PIPE
   const lines = (error instanceof Error ? error.message : String(error)).split('\n')
   // Only the problems of settings have a line each.
   if (error instanceof SettingsError) complain(...lines)
@@ -93,17 +91,17 @@ function tell(error: unknown): number {
   return error instanceof SettingsError ? EX_CONFIG : 1
 }
 
-function outputIsGone(): boolean {
-  const { errored } = process.stdout
-  return errored !== null && 'code' in errored && errored.code === 'EPIPE'
-}
-
-// Without a listener the process would end at once, and leave behind what it had begun.
+/** The exit code after the standard output failed. */
+let broken: number | undefined
+// Without a listener the process would end in the middle of its work.
 process.stdout.on('error', (error) => {
-  process.exitCode = outputIsGone() ? BROKEN_PIPE : tell(error)
+  // Whoever read the output has had enough of it.
+  const isPipe = 'code' in error && error.code === 'EPIPE'
+  broken ??= isPipe ? BROKEN_PIPE : tell(`the standard output cannot be written: ${error.message}`)
+  process.exitCode = broken
 })
 main(process.argv.slice(2))
-  .catch(tell)
+  .catch((error: unknown) => broken ?? tell(error))
   .then((code) => {
-    process.exitCode = outputIsGone() ? BROKEN_PIPE : (process.exitCode ?? code)
+    process.exitCode ??= code
   })

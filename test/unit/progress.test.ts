@@ -90,7 +90,7 @@ it('shows a better name once it is known, and nothing that does something to a t
   progress.update(1, 2)
   expect(screen.written[0]).toBe('\r\x1b[Kid\\u001b[2J   50 %')
   progress.update(2, 2, 'n\u202eame')
-  expect(screen.written[1]).toMatch(/^\r\x1b\[Kn\\u202eame {2}100 %/)
+  expect(screen.written[1]).toContain('n\\u202eame  100 %')
 })
 
 it('fits the terminal: the name gives way, by cells and whole characters', () => {
