@@ -39,7 +39,9 @@ export type ClientSettings = ValuesOf<typeof VARIABLES>
 export function readClientSettings(env: Environment = process.env): ClientSettings {
   const { values, problems } = readVariables(VARIABLES, env)
   if (values.password !== undefined && values.username === undefined) {
-    problems.push(`${VARIABLES.username.name}: not set; give ${VARIABLES.username.about}`)
+    problems.push(
+      `${VARIABLES.username.name}: not set, though ${VARIABLES.password.name} is; set both or neither`,
+    )
   }
   if (problems.length > 0) throw new SettingsError(problems)
   return values as ClientSettings

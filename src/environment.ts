@@ -128,7 +128,7 @@ export function readVariables<V extends Variables>(
     try {
       values[key] = spec.parse(text)
     } catch (error) {
-      const found = spec.secret ? 'its value (not shown)' : JSON.stringify(text)
+      const found = spec.secret ? 'its value (not shown)' : JSON.stringify(withoutPassword(text))
       problems.push(
         `${spec.name}: ${found} is not accepted; give ${error instanceof Error ? error.message : ''}`,
       )
@@ -155,3 +155,6 @@ function textOf(spec: Variable<unknown>, env: Environment, problems: string[]): 
   }
   return undefined
 }
+
+/** A URL may hold a password although it should not. */
+const withoutPassword = (text: string): string => text.replace(/:\/\/[^/@]*@/, '://...@')

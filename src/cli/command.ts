@@ -1,4 +1,5 @@
 /** What a command of the program is. */
+import { escaped } from '../client/text.js'
 
 /** One command. */
 export interface Command {
@@ -15,6 +16,11 @@ export interface Command {
 /** Arguments that a command cannot use. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
+}
+
+/** Tells of a failure on the standard error, in these lines whatever is in their text. */
+export function complain(...lines: readonly string[]): void {
+  process.stderr.write(`bytes: ${lines.map(escaped).join('\n')}\n`)
 }
 
 /**

@@ -1,35 +1,103 @@
-import { type BytesClient, createClient } from '../client/client.js'
+import { type BytesClient, BytesClientError, createClient } from '../client/client.js'
 import { clientSettingsHelp, readClientSettings } from '../client-settings.js'
 import { readCredentials } from '../credentials.js'
 import { SettingsError } from '../environment.js'
+import { interruptible } from './command.js'
+import { createProgress, type Progress } from './progress.js'
 
-/** The environment variables of `connect`, for a help text. */
+/** The environment variables of `withClient`, for a help text. */
 export const CONNECTION_HELP = `Environment:
 ${clientSettingsHelp()}
 Without a password, the credentials that \`make run\` keeps in the data directory are used for a
 service on this machine. BYTES_PASSWORD_FILE may name a file that holds the password.
+A service that goes away is waited for as long as five minutes.
 `
 
+/** What a command that is a client works with. */
+export interface Connection {
+  readonly client: BytesClient
+  /** Aborts when the command is interrupted. */
+  readonly signal: AbortSignal
+  /** Shows how far the next transfer is, and no more how far the last was. */
+  progress(label: string): Progress
+  /** The failure, with what to check when it is one of the connection. */
+  explain(error: unknown): unknown
+}
+
 /**
- * A client as the environment says.
- * @throws SettingsError when it says too little
+ * Runs a command with a client as the environment says.
+ * @throws SettingsError when it says too little, or leads to something else than a Bytes service
  */
-export async function connect(): Promise<BytesClient> {
-  const { url, username, password, dataDir } = readClientSettings()
-  if (username !== undefined && password !== undefined) {
-    return createClient({ url, username, password })
+export async function withClient(
+  run: (connection: Connection) => Promise<number>,
+): Promise<number> {
+  const settings = readClientSettings()
+  const credentials = await credentialsOf(settings)
+  let current = createProgress('bytes')
+  const client = clientOf(settings.url, credentials, () => current.waiting())
+  const explain = (error: unknown): unknown => explained(error, settings.url)
+  const progress = (label: string): Progress => {
+    current.finish()
+    current = createProgress(label)
+    return current
   }
+  try {
+    return await interruptible((signal) =>
+      run({ client, signal, progress, explain }).finally(() => current.finish()),
+    )
+  } catch (error) {
+    throw explain(error)
+  }
+}
+
+interface Credentials {
+  readonly username: string
+  readonly password: string
+}
+
+function clientOf(url: string, credentials: Credentials, onWait: () => void): BytesClient {
+  try {
+    return createClient({ url, ...credentials, onWait })
+  } catch (error) {
+    if (!(error instanceof BytesClientError)) throw error
+    throw new SettingsError([`BYTES_URL: ${error.message}`])
+  }
+}
+
+async function credentialsOf({
+  url,
+  username,
+  password,
+  dataDir,
+}: ReturnType<typeof readClientSettings>): Promise<Credentials> {
+  if (username !== undefined && password !== undefined) return { username, password }
   // They belong to this machine's service, and are told to no other.
   const kept = isLoopback(new URL(url).hostname) ? await readCredentials(dataDir) : undefined
   if (kept === undefined || (username !== undefined && username !== kept.username)) {
+    const [missing, to] =
+      username === undefined
+        ? ['BYTES_USERNAME and BYTES_PASSWORD', 'them']
+        : ['BYTES_PASSWORD', `the password of ${JSON.stringify(username)}`]
     throw new SettingsError([
-      'BYTES_PASSWORD: not set; give BYTES_USERNAME and BYTES_PASSWORD, or run the command where ' +
-        '`make run` keeps its data',
+      `${missing}: not set; give ${to}, or run the command where \`make run\` keeps its data`,
     ])
   }
-  return createClient({ url, username: kept.username, password: kept.password })
+  return kept
 }
 
 function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host)
+}
+
+function explained(error: unknown, url: string): unknown {
+  if (!(error instanceof BytesClientError)) return error
+  const { code, message } = error
+  if (code === 'not_a_service') return new SettingsError([`${message}; check BYTES_URL`])
+  const hint =
+    code === 'network'
+      ? `is the service running? BYTES_URL=${url}`
+      : code === 'unauthorized'
+        ? 'check BYTES_USERNAME and BYTES_PASSWORD'
+        : undefined
+  return hint === undefined ? error : new Error(`${message}; ${hint}`, { cause: error })
 }

@@ -1,17 +1,19 @@
+import { basename } from 'node:path'
 import { parseArgs } from 'node:util'
+import { BytesClientError } from '../client/client.js'
 import { printable } from '../client/text.js'
-import { type Command, interruptible, UsageError } from './command.js'
-import { CONNECTION_HELP, connect } from './connect.js'
-import { createProgress } from './progress.js'
+import { type Command, UsageError } from './command.js'
+import { CONNECTION_HELP, withClient } from './connect.js'
 
 const USAGE = `Usage: bytes get ID [-o FILE] [--force]
 
 Writes the content of a raw file, and checks its digest. Without -o it goes to the standard output;
 when that is a terminal, to a file of the raw file's name in the current folder. A file appears only
-when it is complete and right.
+when it is complete and right. The standard output, a pipe or a device gets the last 64 KiB only
+when all of it was right.
 
-  -o, --output FILE  write to this file; - is the standard output
-  --force            write over a file that is there
+  -o, --output FILE  write to this file; - is the standard output. A pipe or a device is written into
+  --force            replace a file that is there; its mode stays, and so does a link that leads to it
 
 ${CONNECTION_HELP}`
 
@@ -29,25 +31,33 @@ export const command: Command = {
     })
     const [id, ...surplus] = positionals
     if (id === undefined || surplus.length > 0) throw new UsageError('name one raw file by its id')
-    const client = await connect()
-    return interruptible(async (signal) => {
+    if (values.output === '') throw new UsageError('--output is empty')
+    return withClient(async ({ client, signal, progress }) => {
       const toTerminal = values.output === undefined && process.stdout.isTTY
       const named = toTerminal
         ? ((await client.stat(id, { signal })).fileName ?? id)
         : values.output
-      const output = named === undefined || named === '-' ? process.stdout : named
-      const progress = createProgress(printable(named ?? id))
-      try {
-        await client.download(id, output, {
+      const path = named === '-' ? undefined : named
+      const line = progress(path === undefined ? id : basename(path))
+      await client
+        .download(id, path ?? process.stdout, {
           overwrite: values.force,
-          onProgress: ({ received, total }) => progress.update(received, total),
+          onProgress: ({ received, total, fileName }) =>
+            line.update(received, total, path === undefined ? fileName : undefined),
           signal,
         })
-      } finally {
-        progress.finish()
-      }
-      if (toTerminal) process.stdout.write(`${named}\n`)
+        .catch((error: unknown) => {
+          throw withWayOut(error)
+        })
+      line.finish()
+      if (toTerminal) process.stdout.write(`${printable(named ?? id)}\n`)
       return 0
     })
   },
+}
+
+function withWayOut(error: unknown): unknown {
+  if (!(error instanceof BytesClientError) || error.code !== 'target_exists') return error
+  const ways = 'use --force to replace it, or -o for another name'
+  return new Error(`${error.message}: ${ways}`, { cause: error })
 }

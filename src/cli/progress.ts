@@ -1,4 +1,6 @@
 /** A line on a terminal that tells how far something is. */
+import stringWidth from 'string-width'
+import { printable } from '../client/text.js'
 
 const REDRAW_MS = 100
 /** The speed is that of the last so many milliseconds. */
@@ -6,8 +8,13 @@ const WINDOW_MS = 5000
 const MEBIBYTE = 1024 * 1024
 
 export interface Progress {
-  /** @param total undefined when it is not known */
-  update(done: number, total: number | undefined): void
+  /**
+   * @param total undefined when it is not known
+   * @param name a better one than the label, once it is known
+   */
+  update(done: number, total: number | undefined, name?: string): void
+  /** Tells that the service does not answer for now; where there is no terminal, once each time. */
+  waiting(): void
   /** Takes the line away. */
   finish(): void
 }
@@ -27,31 +34,43 @@ export interface Screen {
 export interface ProgressOptions {
   /** Of what is counted; bytes when left out. */
   readonly unit?: Unit
-  /** Milliseconds between lines where there is no terminal; without it nothing is written there. */
+  /** Milliseconds between lines where there is no terminal; without it none tell how far it is. */
   readonly plainMs?: number
   readonly screen?: Screen
   /** Milliseconds of a clock that does not jump. */
   readonly now?: () => number
 }
 
-/** Draws one line over and over on a terminal, at most ten times a second. */
+const WAITING = 'waiting for the service'
+
+/**
+ * Draws one line over and over on a terminal, at most ten times a second; elsewhere it writes lines.
+ * @param label of what is done; whatever is in it does nothing to the terminal
+ */
 export function createProgress(label: string, options: ProgressOptions = {}): Progress {
   const {
     unit = mebibytes,
-    plainMs,
     screen = process.stderr,
     now = () => performance.now(),
+    plainMs = Number.POSITIVE_INFINITY,
   } = options
   const terminal = screen.isTTY === true
-  if (!terminal && plainMs === undefined) {
-    return { update: () => undefined, finish: () => undefined }
-  }
-  const intervalMs = terminal ? REDRAW_MS : (plainMs ?? 0)
+  const intervalMs = terminal ? REDRAW_MS : plainMs
   let samples: { at: number; done: number }[] = []
   let drawnAt = terminal ? Number.NEGATIVE_INFINITY : now()
+  let drawn = false
+  let told = false
+  let shown = printable(label)
+  const draw = (rest: string): void => {
+    drawn = true
+    if (terminal) screen.write(`\r\x1b[K${fitted(shown, rest, (screen.columns ?? 80) - 1)}`)
+    else screen.write(`${shown}  ${rest}\n`)
+  }
   return {
-    update(done, total) {
+    update(done, total, name) {
       const at = now()
+      told = false
+      if (name !== undefined) shown = printable(name)
       // What is sent again does not count as speed.
       if (done < (samples.at(-1)?.done ?? 0)) samples = []
       if (at - drawnAt < intervalMs && !(terminal && done === total)) return
@@ -60,12 +79,16 @@ export function createProgress(label: string, options: ProgressOptions = {}): Pr
       samples = samples.filter((sample) => at - sample.at <= WINDOW_MS)
       const first = samples[0] ?? { at, done }
       const speed = at > first.at ? ((done - first.done) / (at - first.at)) * 1000 : undefined
-      const line = progressLine(label, done, total, speed, unit)
-      const fitting = [...line].slice(0, (screen.columns ?? 80) - 1).join('')
-      screen.write(terminal ? `\r\x1b[K${fitting}` : `${line}\n`)
+      draw(progressText(done, total, speed, unit))
+    },
+    waiting() {
+      if (terminal) draw(WAITING)
+      else if (!told) screen.write(`bytes: ${WAITING}\n`)
+      told = true
     },
     finish() {
-      if (terminal && drawnAt > Number.NEGATIVE_INFINITY) screen.write('\r\x1b[K')
+      if (terminal && drawn) screen.write('\r\x1b[K')
+      drawn = false
     },
   }
 }
@@ -74,8 +97,7 @@ export function createProgress(label: string, options: ProgressOptions = {}): Pr
  * Share, speed and remaining time.
  * @param speed amount a second; undefined when it is not known yet
  */
-export function progressLine(
-  label: string,
+export function progressText(
   done: number,
   total: number | undefined,
   speed: number | undefined,
@@ -85,12 +107,34 @@ export function progressLine(
     total === undefined
       ? unit(done)
       : `${String(total === 0 ? 100 : Math.floor((done / total) * 100)).padStart(3)} %`
-  const parts = [label, share]
+  const parts = [share]
   if (speed !== undefined) parts.push(`${unit(speed)}/s`)
   if (speed !== undefined && speed > 0 && total !== undefined) {
     parts.push(`${duration((total - done) / speed)} left`)
   }
   return parts.join('  ')
+}
+
+/** Label and rest in at most so many cells of a terminal: the label gives way first. */
+export function fitted(label: string, rest: string, cells: number): string {
+  const room = cells - stringWidth(rest) - 2
+  const short = room > 0 ? shortened(label, room) : ''
+  return shortened(short === '' ? rest : `${short}  ${rest}`, cells)
+}
+
+/** Characters as a reader sees them: a letter with its accents is one. */
+const SEGMENTER = new Intl.Segmenter()
+
+function shortened(text: string, cells: number): string {
+  if (stringWidth(text) <= cells) return text
+  let kept = ''
+  let room = cells - 1
+  for (const { segment } of SEGMENTER.segment(text)) {
+    room -= stringWidth(segment)
+    if (room < 0) break
+    kept += segment
+  }
+  return cells > 0 ? `${kept}…` : ''
 }
 
 /** `h:mm:ss` or `m:ss`; the seconds are rounded up. */

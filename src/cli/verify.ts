@@ -1,7 +1,6 @@
 import { parseArgs } from 'node:util'
-import { type Command, interruptible, UsageError } from './command.js'
-import { CONNECTION_HELP, connect } from './connect.js'
-import { createProgress } from './progress.js'
+import { type Command, complain, UsageError } from './command.js'
+import { CONNECTION_HELP, withClient } from './connect.js'
 
 const USAGE = `Usage: bytes verify ID
 
@@ -17,12 +16,13 @@ export const command: Command = {
     const { positionals } = parseArgs({ args, allowPositionals: true, options: {} })
     const [id, ...surplus] = positionals
     if (id === undefined || surplus.length > 0) throw new UsageError('name one raw file by its id')
-    const client = await connect()
-    return interruptible(async (signal) => {
-      const progress = createProgress(id)
-      const onProgress = (p: { received: number; total: number }): void =>
-        progress.update(p.received, p.total)
-      const result = await client.verify(id, { onProgress, signal }).finally(progress.finish)
+    return withClient(async ({ client, signal, progress }) => {
+      const line = progress(id)
+      const result = await client.verify(id, {
+        onProgress: ({ received, total, fileName }) => line.update(received, total, fileName),
+        signal,
+      })
+      line.finish()
       for (const [name, check] of [
         ['content digest', result.contentDigest],
         ['secure hash', result.secureHash],
@@ -31,7 +31,7 @@ export const command: Command = {
         const verdict = check.passed ? 'ok' : 'WRONG'
         process.stdout.write(`${name.padEnd(16)}${verdict.padEnd(7)}${check.found}${recorded}\n`)
       }
-      if (!result.passed) process.stderr.write(`bytes: raw file ${id} is not what was stored\n`)
+      if (!result.passed) complain(`raw file ${id} is not what was stored`)
       return result.passed ? 0 : 1
     })
   },

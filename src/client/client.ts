@@ -47,6 +47,8 @@ export type ClientOptions = {
   readonly fetch?: Fetch
   /** How to wait before a repetition. Default: by the clock. */
   readonly pause?: Pause
+  /** Is told when the service is waited for, before each wait that takes longer than a moment. */
+  readonly onWait?: () => void
 } & ({ readonly username: string; readonly password: string } | { readonly token: string })
 
 interface Waiting {
@@ -58,7 +60,7 @@ export interface BytesClient {
   /** Stores a job; its id is made when there is none. */
   createJob(job: NewBoefjeMeta, options?: Waiting): Promise<{ id: string }>
   getJob(id: string, options?: Waiting): Promise<BoefjeMeta>
-  /** Stores content; a file of more than 64 MiB in chunks. */
+  /** Stores content; a file of more than 1 GiB in chunks. */
   upload(options: UploadOptions): Promise<UploadResult>
   /** Stores a file in chunks. */
   uploadResumable(options: ResumableOptions): Promise<UploadResult>
@@ -79,8 +81,8 @@ export interface BytesClient {
 export function createClient(options: ClientOptions): BytesClient {
   const credentials =
     'token' in options ? options.token : { username: options.username, password: options.password }
-  const { fetch = globalThis.fetch, pause = pauseByClock } = options
-  const session = createSession(baseUrl(options.url), credentials, fetch, pause)
+  const { fetch = globalThis.fetch, pause = pauseByClock, onWait } = options
+  const session = createSession(baseUrl(options.url), credentials, fetch, pause, onWait)
   return {
     createJob: (job, waiting) => createJob(session, job, waiting),
     getJob: (id, waiting) => getJob(session, id, waiting),

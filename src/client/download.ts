@@ -2,14 +2,17 @@
 import { createHash } from 'node:crypto'
 import { abortedError, BytesClientError, reasonOf } from './errors.js'
 import { type ContentInfo, contentInfo, segment } from './records.js'
-import { delayMs, isTransient, MAX_TRIES } from './retry.js'
+import { isTransient, patience } from './retry.js'
 import type { Session } from './session.js'
-import { type DownloadTarget, openTarget, type Sink } from './target.js'
+import type { Sink } from './sink.js'
+import { type DownloadTarget, openTarget } from './target.js'
 
 /** Bytes that have come, and in all. */
 export interface DownloadProgress {
   readonly received: number
   readonly total: number
+  /** What the service would name the file; safe to make in a folder. */
+  readonly fileName: string | undefined
 }
 
 export interface TransferOptions {
@@ -18,7 +21,7 @@ export interface TransferOptions {
 }
 
 export interface DownloadOptions extends TransferOptions {
-  /** False: a file that has the name is left as it is. Default: true. */
+  /** False: a regular file that has the name is left as it is. Default: true. */
   readonly overwrite?: boolean | undefined
 }
 
@@ -29,9 +32,11 @@ export interface Transferred extends ContentInfo {
 }
 
 /**
- * Writes the content of a raw file. A file appears at a path only when it is complete and right; in
- * a stream what was written stays there.
- * @throws BytesClientError; `digest_mismatch` when the content is not what was announced
+ * Writes the content of a raw file. A file appears at a path only when it is complete and right. A
+ * stream, a pipe and a device get the last 64 KiB only when all of it was right: whoever reads them
+ * never gets a complete content that is wrong.
+ * @throws BytesClientError; `digest_mismatch` when the content is not what was announced,
+ * `target_exists` when there is a file that was not to be replaced
  */
 export async function download(
   session: Session,
@@ -39,7 +44,7 @@ export async function download(
   to: DownloadTarget,
   { overwrite = true, ...options }: DownloadOptions = {},
 ): Promise<ContentInfo> {
-  const target = await openTarget(to, overwrite)
+  const target = await openTarget(to, overwrite, options.signal)
   try {
     const { found, ...info } = await transfer(session, id, target, options)
     if (found !== info.digest) {
@@ -70,7 +75,7 @@ export async function transfer(
   let received = 0
   let known: ContentInfo | undefined
   let etag: string | null = null
-  let failures = 0
+  const ours = patience(session.waiting)
   /** Whether a break can be mended. */
   let mendable = true
 
@@ -115,14 +120,14 @@ export async function transfer(
     received = 0
   }
 
-  async function take(chunk: Uint8Array, size: number): Promise<void> {
+  async function take(chunk: Uint8Array, { size, fileName }: ContentInfo): Promise<void> {
     received += chunk.byteLength
     if (received > size) {
       throw new BytesClientError('digest_mismatch', `more came than the ${size} bytes announced`)
     }
     hash.update(chunk)
     await sink.write(chunk)
-    onProgress?.({ received, total: size })
+    onProgress?.({ received, total: size, fileName })
   }
 
   for (;;) {
@@ -130,7 +135,7 @@ export async function transfer(
     try {
       const { info, body } = await request()
       if (body !== null) {
-        for await (const chunk of chunksOf(body, signal)) await take(chunk, info.size)
+        for await (const chunk of chunksOf(body, signal)) await take(chunk, info)
       }
       if (received === info.size) return { ...info, found: `sha512:${hash.digest('hex')}` }
       throw new BytesClientError(
@@ -138,11 +143,11 @@ export async function transfer(
         `the content ended after ${received} of ${info.size} bytes`,
       )
     } catch (error) {
-      const broke = error instanceof BytesClientError && error.code === 'incomplete' && mendable
+      if (!(error instanceof BytesClientError)) throw error
+      const broke = error.code === 'incomplete' && mendable
       if (!broke && !isTransient(error)) throw error
-      failures = received > before ? 1 : failures + 1
-      if (failures >= MAX_TRIES) throw error
-      await session.pause(delayMs(failures, error), signal)
+      if (received > before) ours.renew()
+      await ours.wait(error, signal)
     }
   }
 }

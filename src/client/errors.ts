@@ -1,5 +1,5 @@
 /** What can go wrong for a client, as one class with a closed set of codes. */
-import { printable } from './text.js'
+import { escaped, printable } from './text.js'
 
 /**
  * - `invalid_argument`: the call itself is wrong
@@ -15,7 +15,9 @@ import { printable } from './text.js'
  * - `digest_mismatch`: the content that came is not what the service announced
  * - `content_differs`: the raw file has other content than what was sent
  * - `source_failed`, `target_failed`: the local side of a transfer
- * - `unexpected_answer`: what answers does not speak the protocol of Bytes
+ * - `target_exists`: there is a file of this name, which was not to be replaced
+ * - `unexpected_answer`: what answers does not keep to the protocol of Bytes
+ * - `not_a_service`: the URL leads to something else than a Bytes service
  * - `aborted`: the caller's signal
  */
 export type ClientErrorCode =
@@ -34,7 +36,9 @@ export type ClientErrorCode =
   | 'content_differs'
   | 'source_failed'
   | 'target_failed'
+  | 'target_exists'
   | 'unexpected_answer'
+  | 'not_a_service'
   | 'aborted'
 
 interface Details {
@@ -45,20 +49,23 @@ interface Details {
   readonly cause?: unknown
 }
 
-/** A failure of the client or the service. The message is one line, and has no secret in it. */
+/**
+ * A failure of the client or the service. The message is one line, has nothing in it that does
+ * something to a terminal, and no secret.
+ */
 export class BytesClientError extends Error {
   readonly code: ClientErrorCode
   /** HTTP status, when there was an answer. */
   readonly status: number | undefined
   /** `X-Request-Id` of the answer: the service's log has it as well. */
   readonly requestId: string | undefined
-  /** What the service said, without control characters. */
+  /** What the service said, on one line. */
   readonly serverText: string | undefined
   /** How long the service asked to wait, in milliseconds. */
   readonly retryAfterMs: number | undefined
 
   constructor(code: ClientErrorCode, message: string, details: Details = {}) {
-    super(message, details.cause === undefined ? {} : { cause: details.cause })
+    super(escaped(message), details.cause === undefined ? {} : { cause: details.cause })
     this.name = 'BytesClientError'
     this.code = code
     this.status = details.status
@@ -87,6 +94,18 @@ function codeOf(status: number): ClientErrorCode {
   return status >= 400 ? 'refused' : 'unexpected_answer'
 }
 
+/** What a status means where the service says nothing: an answer to HEAD has no text. */
+const MEANING: Readonly<Partial<Record<ClientErrorCode, string>>> = {
+  unauthorized: 'the credentials are not accepted; check them',
+  not_found: 'there is nothing of this id; check it',
+  too_large: 'the content is longer than the service takes',
+  rate_limited: 'there are too many requests; try later',
+  unavailable: 'the service is not available; try later',
+  storage_full: 'the disk of the service is full',
+  server_error: 'the service failed; its log tells why',
+  unexpected_answer: 'this is no answer of a Bytes service; check its URL',
+}
+
 /**
  * The error that an answer stands for. Reads the answer's body.
  * @param what the request, for the message, such as `POST /bytes/raw`
@@ -100,7 +119,7 @@ export async function errorOfAnswer(answer: Response, what: string): Promise<Byt
       ? serverText
       : answer.status >= 300 && answer.status < 400 && moved !== null
         ? `it leads to ${printable(moved)}; use the URL of the service itself`
-        : `no more was said to ${what}`
+        : `${MEANING[codeOf(answer.status)] ?? 'the request was not accepted'}: ${what}`
   const request = requestId === undefined ? '' : `, request ${printable(requestId)}`
   return new BytesClientError(codeOf(answer.status), `${about} (HTTP ${answer.status}${request})`, {
     status: answer.status,
@@ -179,5 +198,36 @@ export function reasonOf(error: unknown): string {
   let found = error
   while (found instanceof Error && found.cause instanceof Error) found = found.cause
   if (found instanceof AggregateError && found.errors[0] instanceof Error) found = found.errors[0]
-  return printable(found instanceof Error ? found.message : String(found)) || 'unknown reason'
+  const text = found instanceof Error ? messageOf(found) : String(found)
+  return printable(text) || 'unknown reason'
+}
+
+/** Without the names of files, which those who report it add, and the noise of OpenSSL. */
+function messageOf(error: Error): string {
+  const code = 'code' in error ? String(error.code) : ''
+  if (/wrong.version.number/i.test(`${code} ${error.message}`)) {
+    return 'it does not speak TLS; use http:// instead of https://'
+  }
+  // Such as `ENOENT: no such file or directory, open '/a/file'`.
+  const system = /^([A-Z][A-Z0-9]+): (.*?), [a-z]+(?: '.*)?$/s.exec(error.message)
+  return system?.[1] === code ? `${system[2]} (${code})` : error.message
+}
+
+/** The promise, or a rejection as soon as the signal aborts. @throws BytesClientError `aborted` */
+export async function orAborted<T>(
+  promise: Promise<T>,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  if (signal === undefined) return promise
+  let stop = (): void => undefined
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(abortedError(signal))
+    signal.addEventListener('abort', stop, { once: true })
+    if (signal.aborted) stop()
+  })
+  try {
+    return await Promise.race([promise, aborted])
+  } finally {
+    signal.removeEventListener('abort', stop)
+  }
 }

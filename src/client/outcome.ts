@@ -33,6 +33,7 @@ export async function compareStored(
   throw new BytesClientError(
     'content_differs',
     `raw file ${id} has other content than what was sent: ` +
-      'the job has a raw file with the same MIME types already; use other tags or another job',
+      'the job had a raw file with the same MIME types already, or the content was damaged on its ' +
+      'way; use other tags or another job',
   )
 }

@@ -4,7 +4,6 @@ import { parseReprDigest } from './digest.js'
 import { fileNameOf } from './disposition.js'
 import { BytesClientError } from './errors.js'
 import { nextLink } from './link.js'
-import { MAX_TRIES } from './retry.js'
 import type { Session } from './session.js'
 
 /** A job that produced files. Times are ISO 8601 in UTC. */
@@ -66,7 +65,10 @@ interface Waiting {
   readonly signal?: AbortSignal | undefined
 }
 
-/** Stores a job. It is sent once: a repetition could meet its own id. */
+/**
+ * Stores a job. With an id of the caller's it is sent once: that a repetition finds the id taken
+ * does not tell by whom.
+ */
 export async function createJob(
   session: Session,
   job: NewBoefjeMeta,
@@ -75,14 +77,27 @@ export async function createJob(
   const id = job.id ?? randomUUID()
   const headers = { 'content-type': 'application/json' }
   const body = JSON.stringify({ arguments: {}, input_ooi: null, ...job, id })
-  const answer = await session.send({
+  let sent = 0
+  const call = {
     method: 'POST',
     path: 'bytes/boefje_meta',
     headers,
-    body: () => body,
+    body: () => {
+      sent++
+      return body
+    },
+    repeated: job.id === undefined,
     signal,
-  })
-  await answer.body?.cancel()
+  } as const
+  try {
+    const answer = await session.send(call)
+    await answer.body?.cancel()
+  } catch (error) {
+    const taken = error instanceof BytesClientError && error.status === 400 && sent > 1
+    if (!taken) throw error
+    // A random id is taken by nobody but us: only the answer was lost.
+    await getJob(session, id, { signal })
+  }
   return { id }
 }
 
@@ -121,7 +136,7 @@ export async function* listRawFiles(
   for (const id of rawIds) query.append('raw_ids', id)
   let next: URL | undefined = session.resolve(`bytes/raw?${query}`)
   while (next !== undefined) {
-    const call = { method: 'GET', path: next, tries: MAX_TRIES, signal } as const
+    const call = { method: 'GET', path: next, repeated: true, signal } as const
     const { value: page, headers } = await session.sendForJson(call)
     if (!Array.isArray(page)) throw unexpected('the list of raw files is no JSON array')
     yield* page as RawFileMeta[]
@@ -139,7 +154,7 @@ export async function stat(
   const path = `bytes/raw/${segment(id)}`
   // Else a proxy may answer for a compressed form.
   const headers = { 'accept-encoding': 'identity' }
-  const answer = await session.send({ method: 'HEAD', path, headers, tries: MAX_TRIES, signal })
+  const answer = await session.send({ method: 'HEAD', path, headers, repeated: true, signal })
   return contentInfo(answer.headers)
 }
 
@@ -159,7 +174,7 @@ export async function hasBlob(
     method: 'HEAD',
     path,
     accept: [404],
-    tries: MAX_TRIES,
+    repeated: true,
     signal,
   })
   return answer.ok
@@ -188,7 +203,7 @@ async function object(
   path: string,
   signal: AbortSignal | undefined,
 ): Promise<object> {
-  const { value } = await session.sendForJson({ method: 'GET', path, tries: MAX_TRIES, signal })
+  const { value } = await session.sendForJson({ method: 'GET', path, repeated: true, signal })
   if (typeof value === 'object' && value !== null && 'id' in value) return value
   throw unexpected('the answer is no JSON object with an id')
 }

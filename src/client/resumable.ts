@@ -1,19 +1,24 @@
 /**
  * Upload of a file in chunks that can go on after a break: a client of tus 1.0.0
- * (https://tus.io/protocols/resumable-upload) with the extensions creation and checksum.
+ * (https://tus.io/protocols/resumable-upload) with the extensions creation and termination.
+ *
+ * It does not use `Upload-Checksum`: that goes before its chunk, so that each chunk would be read
+ * twice, and hashed twice on both sides. The SHA-512 of what is sent is computed on the way, and
+ * compared with that of the raw file at the end.
  */
 import { BytesClientError } from './errors.js'
-import { FileDigests } from './file-digests.js'
+import { FileDigest } from './file-digest.js'
 import { compareStored, type UploadProgress, type UploadResult } from './outcome.js'
-import { delayMs, isTransient, MAX_TRIES } from './retry.js'
+import { isTransient, patience } from './retry.js'
 import type { Session } from './session.js'
 import { openFile, type SourceFile } from './source.js'
 
 const DEFAULT_CHUNK = 32 * 1024 * 1024
 const TUS = { 'tus-resumable': '1.0.0' }
-const CHECKSUM_MISMATCH = 460
-/** Statuses after which the offset is asked for: late, conflict, locked, wrong checksum, failure. */
-const ASK_AGAIN: readonly (number | undefined)[] = [408, 409, 423, CHECKSUM_MISMATCH, 500]
+/** Statuses after which the offset is asked for: late, conflict, locked, failure. */
+const ASK_AGAIN: readonly (number | undefined)[] = [408, 409, 423, 500]
+/** How long the removal of an upload that failed may take, in milliseconds. */
+const REMOVAL_MS = 2000
 
 export interface ResumableOptions {
   /** Of the job that the file belongs to. */
@@ -32,13 +37,18 @@ export interface ResumableOptions {
   readonly onUploadUrl?: ((url: string) => void) | undefined
   /** URL of an upload of this file that was begun before. */
   readonly resumeFrom?: string | undefined
+  /**
+   * True: an upload that fails or is aborted stays on the service, to be taken up with `resumeFrom`.
+   * Default: false, it is removed, unless it was begun before.
+   */
+  readonly keep?: boolean | undefined
   readonly signal?: AbortSignal | undefined
 }
 
 /**
  * Stores a file as a raw file. What breaks is taken up again where the service has got to, as long
- * as that brings the upload forward. An upload that is gone is begun anew once.
- * @throws BytesClientError; the upload itself stays, to be taken up with `resumeFrom`
+ * as that brings the upload forward within five minutes. An upload that is gone is begun anew once.
+ * @throws BytesClientError
  */
 export async function uploadResumable(
   session: Session,
@@ -48,16 +58,15 @@ export async function uploadResumable(
   if (!Number.isSafeInteger(chunkSize) || chunkSize < 1) {
     throw new BytesClientError('invalid_argument', 'chunkSize must be a whole number above 0')
   }
-  const file = await openFile(options.path)
+  const file = await openFile(options.path, signal)
   try {
     const { size } = file
     if (size === undefined) {
       throw new BytesClientError('source_failed', `${options.path} is no regular file`)
     }
-    const digests = new FileDigests(file, signal)
-    const id = await transfer({ session, file, size, digests, chunkSize, options })
-    const digest = await digests.whole(size)
-    await file.checkUnchanged()
+    const whole = new FileDigest(file, signal)
+    const id = await transfer({ session, file, size, whole, chunkSize, options })
+    const digest = await whole.finish(size)
     await compareStored(session, { id, size, digest }, signal)
     return { id, size, digest }
   } finally {
@@ -69,7 +78,7 @@ interface Transfer {
   readonly session: Session
   readonly file: SourceFile
   readonly size: number
-  readonly digests: FileDigests
+  readonly whole: FileDigest
   readonly chunkSize: number
   readonly options: ResumableOptions
 }
@@ -84,17 +93,42 @@ interface State {
 
 /** @returns the id of the raw file */
 async function transfer(t: Transfer): Promise<string> {
+  const { session, options } = t
+  let begunHere: URL | undefined
+  try {
+    return await advance(t, (url) => {
+      begunHere = url
+      options.onUploadUrl?.(url.href)
+    })
+  } catch (error) {
+    if (begunHere !== undefined && options.keep !== true) await remove(session, begunHere)
+    throw error
+  }
+}
+
+/** What cannot be removed now expires. */
+async function remove(session: Session, url: URL): Promise<void> {
+  const signal = AbortSignal.timeout(REMOVAL_MS)
+  const call = { method: 'DELETE', path: url, headers: TUS, signal } as const
+  await session.send(call).then(
+    (answer) => answer.body?.cancel(),
+    () => undefined,
+  )
+}
+
+/** Takes the upload to its end. @returns the id of the raw file */
+async function advance(t: Transfer, onBegun: (url: URL) => void): Promise<string> {
   const { session, size, options } = t
+  const ours = patience(session.waiting)
   let url = options.resumeFrom === undefined ? undefined : session.resolve(options.resumeFrom)
   let state: State | undefined
   let mayBeginAnew = true
-  let failures = 0
   /** The farthest that the service has got. */
   let best = -1
   const noteProgress = (offset: number): boolean => {
     if (offset <= best) return false
     best = offset
-    failures = 0
+    ours.renew()
     return true
   }
   for (;;) {
@@ -103,7 +137,7 @@ async function transfer(t: Transfer): Promise<string> {
         const created = await create(t)
         url = created.url
         state = created.state
-        options.onUploadUrl?.(url.href)
+        onBegun(url)
       }
       // Complete, and not told as what: the service may have ended before it could say.
       if (state?.offset === size && state.rawId === undefined) state = undefined
@@ -123,15 +157,9 @@ async function transfer(t: Transfer): Promise<string> {
         best = -1
         continue
       }
-      const { status } = error
-      if (!isTransient(error) && !ASK_AGAIN.includes(status)) throw error
-      failures++
-      if (failures >= MAX_TRIES) throw error
+      if (!isTransient(error) && !ASK_AGAIN.includes(error.status)) throw error
       state = undefined
-      // A damaged chunk is no sign of a busy service.
-      if (status !== CHECKSUM_MISMATCH) {
-        await session.pause(delayMs(failures, error), options.signal)
-      }
+      await ours.wait(error, options.signal)
     }
   }
 }
@@ -176,12 +204,14 @@ async function ask({ session, size, options }: Transfer, url: URL): Promise<Stat
 
 /** Sends the chunk that begins at `offset`; an empty one when that is the end. */
 async function sendChunk(t: Transfer, url: URL, offset: number): Promise<State> {
-  const { session, file, size, digests, chunkSize, options } = t
+  const { session, file, size, whole, chunkSize, options } = t
   const end = Math.min(offset + chunkSize, size)
-  const checksum = await digests.part(offset, end)
+  // What the service has from before is not sent from here.
+  await whole.readUpTo(offset)
   const body = async function* (): AsyncGenerator<Uint8Array> {
     let sent = offset
     for await (const bytes of file.read(offset, end)) {
+      whole.take(sent, bytes)
       sent += bytes.byteLength
       options.onProgress?.({ sent, total: size })
       yield bytes
@@ -193,7 +223,6 @@ async function sendChunk(t: Transfer, url: URL, offset: number): Promise<State> 
     headers: {
       ...TUS,
       'upload-offset': String(offset),
-      'upload-checksum': `sha256 ${checksum}`,
       'content-type': 'application/offset+octet-stream',
       'content-length': String(end - offset),
     },

@@ -1,14 +1,20 @@
-/** When and how long to wait before a request is repeated. */
+/** When a request is repeated, how long to wait before, and when to give up. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { abortedError, BytesClientError, type ClientErrorCode } from './errors.js'
 
-/** Most tries of a request in a row that bring nothing forward. */
-export const MAX_TRIES = 6
+/** Most failures in a row of a request to a service that has never answered. */
+const MOST_FAILURES = 6
+/** Of a connection that nobody accepts: then the URL is wrong, or there is no service. */
+const MOST_UNCONNECTED = 3
+/** How long a service that has answered before is waited for, in milliseconds. */
+export const LONGEST_DOWN_MS = 5 * 60_000
 
 const BASE_MS = 250
-const LONGEST_MS = 20_000
+const LONGEST_MS = 10_000
 /** A service that asks for a longer wait is not waited for. */
 const LONGEST_ASKED_MS = 120_000
+/** From so many failures in a row on the wait is told: before, it is over in a second. */
+const TOLD_FROM = 3
 
 /** Waits so many milliseconds; rejects when the signal aborts. */
 export type Pause = (ms: number, signal: AbortSignal | undefined) => Promise<void>
@@ -24,12 +30,15 @@ export const pauseByClock: Pause = async (ms, signal) => {
 
 const TRANSIENT: readonly ClientErrorCode[] = ['network', 'unavailable', 'rate_limited']
 
+/** Errors after which waiting was given up: those who called need not wait once more. */
+const waitedOut = new WeakSet<Error>()
+
 /** Whether the same request may succeed a little later. */
-export function isTransient(error: unknown): error is BytesClientError {
+export function isTransient(error: BytesClientError): boolean {
   return (
-    error instanceof BytesClientError &&
     TRANSIENT.includes(error.code) &&
-    (error.retryAfterMs ?? 0) <= LONGEST_ASKED_MS
+    (error.retryAfterMs ?? 0) <= LONGEST_ASKED_MS &&
+    !waitedOut.has(error)
   )
 }
 
@@ -43,17 +52,67 @@ export function delayMs(failures: number, error: BytesClientError, random = Math
   return Math.max(error.retryAfterMs ?? 0, Math.round(most * (0.5 + random / 2)))
 }
 
-/** Runs `attempt` until it succeeds, fails for good, or has failed `tries` times. */
+/** What is known of a service, and how to wait for it. */
+export interface Waiting {
+  readonly pause: Pause
+  /** Whether the service has ever accepted a request of this client. */
+  readonly reached: () => boolean
+  /** Is told before a wait that takes longer than a moment. */
+  readonly onWait: () => void
+}
+
+/** The patience with one request or transfer. */
+export interface Patience {
+  /** It went on: failures are counted from here. */
+  renew(): void
+  /** Waits after a failure that may pass. @throws the failure when it was waited for long enough */
+  wait(error: BytesClientError, signal: AbortSignal | undefined): Promise<void>
+}
+
+/**
+ * Five minutes without progress for a service that was there before; a few seconds for one that was
+ * not, since its URL may be wrong.
+ */
+export function patience({ pause, reached, onWait }: Waiting): Patience {
+  let failures = 0
+  let waitedMs = 0
+  let since = 0
+  return {
+    renew() {
+      failures = 0
+      waitedMs = 0
+    },
+    async wait(error, signal) {
+      if (failures === 0) since = performance.now()
+      failures++
+      const most = error.code === 'network' ? MOST_UNCONNECTED : MOST_FAILURES
+      // What requests take until they fail counts as well.
+      const downMs = Math.max(waitedMs, performance.now() - since)
+      if (reached() ? downMs >= LONGEST_DOWN_MS : failures >= most) {
+        waitedOut.add(error)
+        throw error
+      }
+      const ms = delayMs(failures, error)
+      waitedMs += ms
+      if (failures >= TOLD_FROM) onWait()
+      await pause(ms, signal)
+    },
+  }
+}
+
+/** Runs `attempt` until it succeeds, fails for good, or was waited for long enough. */
 export async function repeat<T>(
   attempt: () => Promise<T>,
-  { tries, pause, signal }: { tries: number; pause: Pause; signal: AbortSignal | undefined },
+  waiting: Waiting,
+  signal: AbortSignal | undefined,
 ): Promise<T> {
-  for (let failures = 1; ; failures++) {
+  const ours = patience(waiting)
+  for (;;) {
     try {
       return await attempt()
     } catch (error) {
-      if (failures >= tries || !isTransient(error)) throw error
-      await pause(delayMs(failures, error), signal)
+      if (!(error instanceof BytesClientError) || !isTransient(error)) throw error
+      await ours.wait(error, signal)
     }
   }
 }

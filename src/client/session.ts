@@ -6,8 +6,8 @@ import {
   networkError,
   throwIfAborted,
 } from './errors.js'
-import { type Pause, repeat } from './retry.js'
-import { type Credentials, createTokens } from './tokens.js'
+import { isTransient, type Pause, repeat, type Waiting } from './retry.js'
+import { type Credentials, createTokens, readToken } from './tokens.js'
 
 /**
  * For requests with a streamed body. Others are cloned before they are sent, and the clone would
@@ -15,9 +15,12 @@ import { type Credentials, createTokens } from './tokens.js'
  */
 const UNCLONED = { redirect: 'error', window: null } as const
 
+/** How long one log-in may take, in milliseconds. */
+const LOG_IN_MS = 60_000
+
 /** A request. */
 export interface Call {
-  readonly method: 'GET' | 'HEAD' | 'POST' | 'PATCH'
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PATCH' | 'DELETE'
   /** Relative to the URL of the service, without a leading slash; or a URL that it gave. */
   readonly path: string | URL
   readonly headers?: Readonly<Record<string, string>>
@@ -25,8 +28,8 @@ export interface Call {
   readonly body?: () => string | AsyncIterable<Uint8Array>
   /** False when `body` can be called only once. */
   readonly replayable?: boolean
-  /** How often the request may be sent when it fails in a way that may pass. Default: once. */
-  readonly tries?: number
+  /** Whether the request is sent again when it fails in a way that may pass. Default: false. */
+  readonly repeated?: boolean
   /** Statuses that are an answer and no error, besides 2xx. */
   readonly accept?: readonly number[]
   readonly signal?: AbortSignal | undefined
@@ -46,7 +49,8 @@ export interface Session {
    * @throws BytesClientError when it is of another origin: the token must not go there
    */
   resolve(reference: string, base?: URL): URL
-  readonly pause: Pause
+  /** For transfers that are taken up again by those who make them. */
+  readonly waiting: Waiting
 }
 
 export type Fetch = (url: URL, init: RequestInit) => Promise<Response>
@@ -54,13 +58,18 @@ export type Fetch = (url: URL, init: RequestInit) => Promise<Response>
 /**
  * @param url where the service is; ends with a slash
  * @param credentials or a token that is used as it is
+ * @param onWait is told before a wait for the service that takes longer than a moment
  */
 export function createSession(
   url: URL,
   credentials: Credentials | string,
   fetch: Fetch,
   pause: Pause,
+  onWait: () => void = () => undefined,
 ): Session {
+  let reached = false
+  const waiting: Waiting = { pause, onWait, reached: () => reached }
+
   async function dispatch(call: Call, headers: Record<string, string>): Promise<Response> {
     const target = new URL(call.path, url)
     throwIfAborted(call.signal)
@@ -126,23 +135,28 @@ export function createSession(
     `${method} ${new URL(path, url).pathname}`.slice(0, 200)
 
   async function demand(call: Call, answer: Response): Promise<Response> {
-    if (answer.ok || call.accept?.includes(answer.status)) return answer
+    if (answer.ok || call.accept?.includes(answer.status)) {
+      reached = true
+      return answer
+    }
     throw await errorOfAnswer(answer, nameOf(call))
   }
 
-  const tokens = createTokens(credentials, (form) => {
-    const call: Call = {
-      method: 'POST',
-      path: 'token',
-      headers: { 'content-type': 'application/x-www-form-urlencoded' },
-      body: () => form,
-      signal: AbortSignal.timeout(60_000),
-    }
+  const tokens = createTokens(credentials, (form, signal) => {
     const logIn = async () => {
+      const call: Call = {
+        method: 'POST',
+        path: 'token',
+        headers: { 'content-type': 'application/x-www-form-urlencoded' },
+        body: () => form,
+        signal: AbortSignal.any([signal, AbortSignal.timeout(LOG_IN_MS)]),
+      }
       const answer = await demand(call, await dispatch(call, {}))
-      return { body: await readJson(answer, call), date: answer.headers.get('date') }
+      return readToken(await readJson(answer, call), answer.headers.get('date'))
     }
-    return repeat(logIn, { tries: 3, pause, signal: undefined })
+    return repeat(logIn, waiting, signal).catch((error) => {
+      throw noService(error, url)
+    })
   })
 
   async function sendOnce(call: Call): Promise<Response> {
@@ -156,15 +170,17 @@ export function createSession(
     return demand(call, await dispatch(call, { authorization: `Bearer ${renewed}` }))
   }
 
-  const timesOf = ({ tries = 1, signal }: Call) => ({ tries, pause, signal })
+  function attempt<T>(call: Call, once: () => Promise<T>): Promise<T> {
+    return call.repeated === true ? repeat(once, waiting, call.signal) : once()
+  }
 
   return {
-    send: (call) => repeat(() => sendOnce(call), timesOf(call)),
+    send: (call) => attempt(call, () => sendOnce(call)),
     sendForJson: (call) =>
-      repeat(async () => {
+      attempt(call, async () => {
         const answer = await sendOnce(call)
         return { value: await readJson(answer, call), headers: answer.headers }
-      }, timesOf(call)),
+      }),
     resolve(reference, base = url) {
       const target = URL.canParse(reference, base.href) ? new URL(reference, base) : undefined
       if (target?.origin === url.origin) return target
@@ -173,6 +189,20 @@ export function createSession(
         `an address of another server than ${url.origin} is not followed`,
       )
     },
-    pause,
+    waiting,
   }
+}
+
+/** The failure of a log-in: what no Bytes service answers tells that the URL is wrong. */
+function noService(error: unknown, url: URL): unknown {
+  if (!(error instanceof BytesClientError) || isTransient(error)) return error
+  const { code, status } = error
+  const foreign = status === 400 || status === 403 || status === 405 || status === 501
+  const strange = code === 'unexpected_answer' || code === 'not_a_service' || code === 'not_found'
+  if (!foreign && !strange) return error
+  return new BytesClientError(
+    'not_a_service',
+    `${url.href} does not look like a Bytes service (POST token: ${error.message})`,
+    { ...(status !== undefined && { status }), cause: error },
+  )
 }

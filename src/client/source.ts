@@ -1,12 +1,13 @@
 /** What an upload reads from: a file, bytes, or a stream. */
 import { type FileHandle, open } from 'node:fs/promises'
-import { BytesClientError, reasonOf } from './errors.js'
+import { fileURLToPath } from 'node:url'
+import { BytesClientError, orAborted, reasonOf } from './errors.js'
 
 /** Bytes read at once, and handed to the network at once. */
 const PIECE = 256 * 1024
 
-/** A path (or `file:` URL), bytes in memory, or a stream that is read once. */
-export type UploadSource = string | URL | Uint8Array | AsyncIterable<Uint8Array>
+/** A path (or `file:` URL), bytes in memory, a Blob, or a stream that is read once. */
+export type UploadSource = string | URL | Uint8Array | Blob | AsyncIterable<Uint8Array>
 
 /** Content that can be read, from the start each time when it is `replayable`. */
 export interface Source {
@@ -18,68 +19,100 @@ export interface Source {
   close(): Promise<void>
 }
 
+const nothing = async (): Promise<void> => undefined
+
 /**
  * @param size of a stream, when it is known
- * @throws BytesClientError `source_failed` when the file cannot be opened
+ * @throws BytesClientError `source_failed` when the file cannot be opened, `invalid_argument` for
+ * something that is no source
  */
-export async function openSource(source: UploadSource, size?: number): Promise<Source> {
+export async function openSource(
+  source: UploadSource,
+  size?: number,
+  signal?: AbortSignal,
+): Promise<Source> {
   if (typeof source === 'string' || source instanceof URL) {
-    const file = await openFile(source)
-    if (file.size === undefined) {
-      return stream(file.handle.createReadStream({ autoClose: false }), size, () => file.close())
-    }
-    const { size: length } = file
-    return {
-      size: length,
-      replayable: true,
-      read: () => file.read(0, length),
-      close: () => file.close(),
-    }
+    const file = await openFile(source, signal)
+    return file.size === undefined ? unsized(file, size) : sized(file, file.size)
   }
   if (source instanceof Uint8Array) {
-    return {
-      size: source.byteLength,
-      replayable: true,
-      read: () => pieces(source),
-      close: async () => undefined,
-    }
+    const read = (): AsyncIterable<Uint8Array> => pieces(source)
+    return { size: source.byteLength, replayable: true, read, close: nothing }
   }
-  return stream(source, size, async () => undefined)
+  if (source instanceof Blob) {
+    const read = (): AsyncIterable<Uint8Array> => checked(source.stream(), source.size)
+    return { size: source.size, replayable: true, read, close: nothing }
+  }
+  if (typeof source === 'object' && source !== null && Symbol.asyncIterator in source) {
+    return { size, replayable: false, read: () => checked(source, size), close: nothing }
+  }
+  throw new BytesClientError(
+    'invalid_argument',
+    'source must be a path, a file: URL, a Uint8Array, a Blob or an async iterable of Uint8Array',
+  )
+}
+
+function sized(file: SourceFile, size: number): Source {
+  return {
+    size,
+    replayable: true,
+    read: () => file.read(0, size),
+    close: () => file.close(),
+  }
+}
+
+/** A pipe, a device, or a file that tells no size: read to its end. */
+function unsized(file: SourceFile, size: number | undefined): Source {
+  const chunks = file.handle.createReadStream({ autoClose: false, highWaterMark: PIECE })
+  return {
+    size,
+    replayable: false,
+    read: () => checked(chunks, size),
+    close: async () => {
+      const reading = !chunks.readableEnded
+      chunks.destroy()
+      const closed = file.close()
+      // A read from a pipe that nobody writes to would be waited for.
+      if (reading) closed.catch(() => undefined)
+      else await closed
+    },
+  }
 }
 
 /** An open file whose parts can be read. */
 export interface SourceFile {
   readonly handle: FileHandle
-  /** In bytes when it was opened; undefined for what is no regular file, such as a pipe. */
+  /** In bytes when it was opened; undefined for what tells none, such as a pipe or `/proc/cpuinfo`. */
   readonly size: number | undefined
-  /** The bytes from `start` up to `end`. @throws BytesClientError when it has become shorter */
+  /**
+   * The bytes from `start` up to `end`.
+   * @throws BytesClientError `source_failed`; before the last piece also when the file was changed
+   * since it was opened, so that no upload of a changed file is complete
+   */
   read(start: number, end: number): AsyncIterable<Uint8Array>
-  /** @throws BytesClientError when the file was written to since it was opened */
-  checkUnchanged(): Promise<void>
   close(): Promise<void>
 }
 
-/** @throws BytesClientError `source_failed` */
-export async function openFile(path: string | URL): Promise<SourceFile> {
-  const name = path instanceof URL ? path.href : path
+/** @throws BytesClientError `source_failed`; `invalid_argument` for a URL of something else */
+export async function openFile(path: string | URL, signal?: AbortSignal): Promise<SourceFile> {
+  const name = pathOf(path)
   const failed = (error: unknown): BytesClientError =>
     new BytesClientError('source_failed', `${name} cannot be read: ${reasonOf(error)}`, {
       cause: error,
     })
   const changed = (): BytesClientError =>
     new BytesClientError('source_failed', `${name} was changed while it was read`)
-  let handle: FileHandle
-  try {
-    handle = await open(path, 'r')
-  } catch (error) {
-    throw failed(error)
-  }
+  // To open a pipe waits for somebody who writes to it.
+  const handle = await orAborted(open(name, 'r'), signal).catch((error) => {
+    throw error instanceof BytesClientError ? error : failed(error)
+  })
   try {
     const before = await handle.stat({ bigint: true })
     if (before.isDirectory()) throw new Error('it is a directory')
+    const size = before.isFile() ? await sizeOf(handle, Number(before.size)) : undefined
     return {
       handle,
-      size: before.isFile() ? Number(before.size) : undefined,
+      size,
       async *read(start, end) {
         for (let at = start; at < end; ) {
           const buffer = Buffer.allocUnsafeSlow(Math.min(PIECE, end - at))
@@ -88,12 +121,12 @@ export async function openFile(path: string | URL): Promise<SourceFile> {
           })
           if (bytesRead === 0) throw changed()
           at += bytesRead
+          if (at === size) {
+            const now = await handle.stat({ bigint: true })
+            if (now.size !== before.size || now.mtimeNs !== before.mtimeNs) throw changed()
+          }
           yield buffer.subarray(0, bytesRead)
         }
-      },
-      async checkUnchanged() {
-        const now = await handle.stat({ bigint: true })
-        if (now.size !== before.size || now.mtimeNs !== before.mtimeNs) throw changed()
       },
       close: () => handle.close(),
     }
@@ -103,16 +136,21 @@ export async function openFile(path: string | URL): Promise<SourceFile> {
   }
 }
 
-async function* pieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  for (let at = 0; at < bytes.byteLength; at += PIECE) yield bytes.subarray(at, at + PIECE)
+function pathOf(path: string | URL): string {
+  if (typeof path === 'string' && path !== '') return path
+  if (path instanceof URL && path.protocol === 'file:') return fileURLToPath(path)
+  throw new BytesClientError('invalid_argument', 'the file must be a path or a file: URL')
 }
 
-function stream(
-  chunks: AsyncIterable<Uint8Array>,
-  size: number | undefined,
-  close: () => Promise<void>,
-): Source {
-  return { size, replayable: false, read: () => checked(chunks, size), close }
+/** Files of the kernel say that they are empty, and are not: these have no size. */
+async function sizeOf(handle: FileHandle, told: number): Promise<number | undefined> {
+  if (told > 0) return told
+  const { bytesRead } = await handle.read(Buffer.alloc(1), 0, 1, 0)
+  return bytesRead === 0 ? 0 : undefined
+}
+
+async function* pieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.byteLength; at += PIECE) yield bytes.subarray(at, at + PIECE)
 }
 
 async function* checked(

@@ -1,53 +1,41 @@
 /** Where a download goes to. */
-import { randomBytes } from 'node:crypto'
-import { access, type FileHandle, link, open, rename, rm } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { constants, type Stats } from 'node:fs'
+import { lstat, open, realpath, stat } from 'node:fs/promises'
 import { Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
-import { BytesClientError, reasonOf } from './errors.js'
+import { BytesClientError, orAborted } from './errors.js'
+import { fileTarget } from './file-target.js'
+import { holdingBack } from './hold-back.js'
+import { attempt, type Target, writeAll } from './sink.js'
 
 /** A path (or `file:` URL), or a stream, which is written to and not closed. */
 export type DownloadTarget = string | URL | WritableStream<Uint8Array> | Writable
 
-/** Takes content in order. */
-export interface Sink {
-  /** @throws BytesClientError `target_failed` */
-  write(chunk: Uint8Array): Promise<void>
-  /** Forgets what was written; missing where that cannot be. */
-  readonly restart?: () => Promise<void>
-}
-
-/** A sink that is made visible or thrown away at the end. */
-export interface Target extends Sink {
-  /** Call after all is written and found right. */
-  commit(): Promise<void>
-  /** Call in all cases, last. */
-  close(): Promise<void>
-}
-
-const failed = (error: unknown): BytesClientError =>
-  error instanceof BytesClientError
-    ? error
-    : new BytesClientError('target_failed', `the target failed: ${reasonOf(error)}`, {
-        cause: error,
-      })
-
-const wrapped = <T>(promise: Promise<T>): Promise<T> =>
-  promise.catch((error) => {
-    throw failed(error)
-  })
-
 /**
- * @param overwrite false: a file that is there is left as it is
- * @throws BytesClientError `target_failed`
+ * @param overwrite false: a regular file that is there is left as it is
+ * @throws BytesClientError `target_failed`; `target_exists`; `invalid_argument` for no target
  */
-export async function openTarget(target: DownloadTarget, overwrite: boolean): Promise<Target> {
-  if (target instanceof Writable) return nodeTarget(target)
-  if (typeof target === 'string') return fileTarget(target, overwrite)
-  if (target instanceof URL) return fileTarget(fileURLToPath(target), overwrite)
-  const writer = target.getWriter()
+export async function openTarget(
+  target: DownloadTarget,
+  overwrite: boolean,
+  signal: AbortSignal | undefined,
+): Promise<Target> {
+  if (target instanceof Writable) return holdingBack(nodeTarget(target), signal)
+  if (target instanceof WritableStream) return holdingBack(webTarget(target), signal)
+  if (target instanceof URL && target.protocol === 'file:') {
+    return pathTarget(fileURLToPath(target), overwrite, signal)
+  }
+  if (typeof target === 'string' && target !== '') return pathTarget(target, overwrite, signal)
+  throw new BytesClientError(
+    'invalid_argument',
+    'the target must be a path, a file: URL or a writable stream',
+  )
+}
+
+function webTarget(stream: WritableStream<Uint8Array>): Target {
+  const writer = stream.getWriter()
   return {
-    write: (chunk) => wrapped(writer.ready.then(() => writer.write(chunk))),
+    write: (chunk) => attempt(writer.ready.then(() => writer.write(chunk))),
     commit: async () => undefined,
     close: async () => writer.releaseLock(),
   }
@@ -57,11 +45,12 @@ function nodeTarget(stream: Writable): Target {
   // Every write tells its own failure.
   const ignore = (): void => undefined
   stream.on('error', ignore)
+  const write = (chunk: Uint8Array): Promise<void> =>
+    new Promise((resolve, reject) => {
+      stream.write(chunk, (error) => (error ? reject(error) : resolve()))
+    })
   return {
-    write: (chunk) =>
-      new Promise((resolve, reject) => {
-        stream.write(chunk, (error) => (error ? reject(failed(error)) : resolve()))
-      }),
+    write: (chunk) => attempt(write(chunk)),
     commit: async () => undefined,
     close: async () => {
       if (stream.errored === null) stream.off('error', ignore)
@@ -69,69 +58,49 @@ function nodeTarget(stream: Writable): Target {
   }
 }
 
-/** The file appears under its name when it is complete, and on the disk. */
-async function fileTarget(path: string, overwrite: boolean): Promise<Target> {
-  if (!overwrite) await wrapped(refuseExisting(path))
-  const temporary = join(
-    dirname(path),
-    `.${basename(path).slice(0, 60)}.${randomBytes(6).toString('hex')}.part`,
-  )
-  const handle = await wrapped(open(temporary, 'wx'))
-  let size = 0
+/**
+ * A regular file is replaced where it is, also behind a symbolic link, and keeps its mode. What is
+ * no file is written into: its name must not be given to one.
+ */
+async function pathTarget(
+  path: string,
+  overwrite: boolean,
+  signal: AbortSignal | undefined,
+): Promise<Target> {
+  const found = await attempt(statIfThere(path), path)
+  if (found === undefined) return fileTarget(path, overwrite)
+  if (found.isDirectory()) throw new BytesClientError('target_failed', `${path} is a directory`)
+  if (!found.isFile()) return holdingBack(await openDevice(path, signal), signal)
+  if (!overwrite) throw new BytesClientError('target_exists', `${path} is there already`)
+  return fileTarget(await attempt(realpath(path), path), overwrite, found.mode & 0o777)
+}
+
+async function statIfThere(path: string): Promise<Stats | undefined> {
+  const found = await stat(path).catch(ifMissing)
+  if (found !== undefined) return found
+  if ((await lstat(path).catch(ifMissing)) === undefined) return undefined
+  throw new Error('it is a symbolic link to something that is not there')
+}
+
+function ifMissing(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ENOENT') throw error
+}
+
+/** A pipe or a device, to be written into. To open a pipe waits for somebody who reads it. */
+async function openDevice(path: string, signal: AbortSignal | undefined): Promise<Target> {
+  const handle = await attempt(orAborted(open(path, constants.O_WRONLY), signal), path)
+  if ((await handle.stat()).isFile()) {
+    await handle.close()
+    throw new BytesClientError('target_failed', `${path} was replaced meanwhile`)
+  }
   return {
-    write: async (chunk) => {
-      await wrapped(writeAll(handle, chunk, size))
-      size += chunk.byteLength
-    },
-    restart: async () => {
-      await wrapped(handle.truncate(0))
-      size = 0
-    },
-    commit: () =>
-      wrapped(
-        (async () => {
-          await handle.sync()
-          await (overwrite ? rename(temporary, path) : linkNew(temporary, path))
-          await syncFolder(dirname(path))
-        })(),
-      ),
+    write: (chunk) => attempt(writeAll(handle, chunk, null), path),
+    commit: async () => undefined,
     close: async () => {
-      await handle.close()
-      await rm(temporary, { force: true })
+      // A write to a pipe that nobody reads would be waited for.
+      const closed = handle.close()
+      if (signal?.aborted) closed.catch(() => undefined)
+      else await closed
     },
   }
-}
-
-async function refuseExisting(path: string): Promise<void> {
-  const there = await access(path).then(
-    () => true,
-    () => false,
-  )
-  if (there) throw new Error(`${path} is there already`)
-}
-
-/** Gives the file its name, unless another has it. */
-async function linkNew(temporary: string, path: string): Promise<void> {
-  try {
-    await link(temporary, path)
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined
-    if (code === 'EEXIST') throw new Error(`${path} is there already`)
-    // No links on this file system: then a file that appears just now is lost.
-    await refuseExisting(path)
-    await rename(temporary, path)
-  }
-}
-
-async function writeAll(handle: FileHandle, chunk: Uint8Array, start: number): Promise<void> {
-  for (let at = 0; at < chunk.byteLength; ) {
-    at += (await handle.write(chunk, at, chunk.byteLength - at, start + at)).bytesWritten
-  }
-}
-
-/** Some systems cannot open a folder. Then the name is as durable as they make it. */
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, 'r').catch(() => undefined)
-  await handle?.sync().catch(() => undefined)
-  await handle?.close()
 }

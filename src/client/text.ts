@@ -2,12 +2,27 @@
 
 /** What moves a cursor, hides, or turns the direction of text: controls, formats, line separators. */
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu
+/** As these, and lone surrogates; but not what some scripts and emoji are joined with. */
+const HARMFUL = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]|(?![\u200c\u200d])\p{Cf}/gu
 
 const MAX_TEXT = 2000
 
-/** The text on one line, without what does something to a terminal. */
+/**
+ * The text with everything that does something to a terminal written as `\uXXXX`: C0 and C1
+ * controls, line breaks, bidirectional and other formats, lone surrogates. JSON stays the same JSON.
+ */
+export function escaped(text: string): string {
+  return text.replace(HARMFUL, (character) =>
+    Array.from(
+      { length: character.length },
+      (_, i) => `\\u${character.charCodeAt(i).toString(16).padStart(4, '0')}`,
+    ).join(''),
+  )
+}
+
+/** The text on one line, for a terminal: escaped, without space around it, and not too long. */
 export function printable(text: string): string {
-  const clean = text.replace(INVISIBLE, ' ').trim()
+  const clean = escaped(text.trim())
   return clean.length > MAX_TEXT ? `${clean.slice(0, MAX_TEXT)}...` : clean
 }
 

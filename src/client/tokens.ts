@@ -1,5 +1,5 @@
 /** The bearer token: one log-in for all requests that need it, renewed shortly before its end. */
-import { abortedError, BytesClientError, throwIfAborted } from './errors.js'
+import { BytesClientError, orAborted, throwIfAborted } from './errors.js'
 
 export interface Credentials {
   readonly username: string
@@ -15,13 +15,8 @@ export interface Tokens {
   renew(refused: string, signal: AbortSignal | undefined): Promise<string>
 }
 
-/** Answer of a log-in, and the `Date` of that answer. */
-export interface LogInAnswer {
-  readonly body: unknown
-  readonly date: string | null
-}
-
-interface Held {
+/** A token, and how long it is good for. */
+export interface Held {
   readonly token: string
   /** From when on another is wanted, in milliseconds of `performance.now()`. */
   readonly staleAt: number
@@ -30,10 +25,10 @@ interface Held {
 /** How long before its end a token is renewed, in milliseconds; of a short life, a tenth. */
 const MARGIN_MS = 30_000
 
-/** @param logIn sends the form to the service */
+/** @param logIn sends the form to the service; its signal aborts when nobody waits for it any more */
 export function createTokens(
   credentials: Credentials | string,
-  logIn: (form: string) => Promise<LogInAnswer>,
+  logIn: (form: string, signal: AbortSignal) => Promise<Held>,
 ): Tokens {
   if (typeof credentials === 'string') {
     const token = async (): Promise<string> => credentials
@@ -41,21 +36,33 @@ export function createTokens(
   }
   const { username, password } = credentials
   let held: Held | undefined
-  let underWay: Promise<Held> | undefined
+  let underWay: { held: Promise<Held>; waiters: number; end: AbortController } | undefined
 
-  async function obtain(): Promise<Held> {
+  async function obtain(signal: AbortSignal): Promise<Held> {
     const form = new URLSearchParams({ grant_type: 'password', username, password }).toString()
-    held = read(await logIn(form))
+    held = await logIn(form, signal)
     return held
   }
 
   // It belongs to all that wait for it, so that no one's signal ends it.
   async function shared(signal: AbortSignal | undefined): Promise<string> {
     throwIfAborted(signal)
-    underWay ??= obtain().finally(() => {
-      underWay = undefined
-    })
-    return (await orAborted(underWay, signal)).token
+    if (underWay === undefined) {
+      const end = new AbortController()
+      underWay = { held: obtain(end.signal), waiters: 0, end }
+    }
+    const ours = underWay
+    ours.waiters++
+    try {
+      return (await orAborted(ours.held, signal)).token
+    } finally {
+      ours.waiters--
+      if (ours === underWay) {
+        // The first of them to leave knows how it ended, unless its own signal aborted.
+        if (ours.waiters === 0 || !signal?.aborted) underWay = undefined
+      }
+      if (ours.waiters === 0) ours.end.abort()
+    }
   }
 
   return {
@@ -69,11 +76,16 @@ export function createTokens(
   }
 }
 
-function read({ body, date }: LogInAnswer): Held {
+/**
+ * @param body of the answer to a log-in
+ * @param date of that answer
+ * @throws BytesClientError `not_a_service` when there is no token in it
+ */
+export function readToken(body: unknown, date: string | null): Held {
   const answer: object = typeof body === 'object' && body !== null ? body : {}
   const token: unknown = Reflect.get(answer, 'access_token')
   if (typeof token !== 'string' || token === '') {
-    throw new BytesClientError('unexpected_answer', 'the log-in was answered without a token')
+    throw new BytesClientError('not_a_service', 'the log-in was answered without a token')
   }
   const expiresAt = Date.parse(String(Reflect.get(answer, 'expires_at')))
   // Both are by the clock of the service, so that it does not matter what ours says.
@@ -82,18 +94,4 @@ function read({ body, date }: LogInAnswer): Held {
   if (Number.isNaN(lifetime)) return { token, staleAt: Number.POSITIVE_INFINITY }
   const margin = Math.min(MARGIN_MS, lifetime / 10)
   return { token, staleAt: performance.now() + lifetime - margin }
-}
-
-async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise
-  let stop = (): void => undefined
-  const aborted = new Promise<never>((_, reject) => {
-    stop = () => reject(abortedError(signal))
-    signal.addEventListener('abort', stop, { once: true })
-  })
-  try {
-    return await Promise.race([promise, aborted])
-  } finally {
-    signal.removeEventListener('abort', stop)
-  }
 }

@@ -5,14 +5,16 @@ import { reprDigest } from './digest.js'
 import { BytesClientError } from './errors.js'
 import { compareStored, type UploadProgress, type UploadResult } from './outcome.js'
 import { uploadResumable } from './resumable.js'
-import { MAX_TRIES } from './retry.js'
 import type { Session } from './session.js'
 import { openSource, type Source, type UploadSource } from './source.js'
 
 /** A file up to this size is hashed before it is sent, so that the service checks what arrives. */
 const HASHED_BEFORE = 16 * 1024 * 1024
-/** A longer file is sent in chunks. */
-const RESUMABLE_ABOVE = 64 * 1024 * 1024
+/**
+ * A longer file is sent in chunks. The service writes those twice, so that up to here one request is
+ * faster, although after a break it begins anew.
+ */
+const RESUMABLE_ABOVE = 1024 * 1024 * 1024
 
 export interface UploadOptions {
   /** Of the job that the file belongs to. */
@@ -24,7 +26,7 @@ export interface UploadOptions {
   readonly tags?: readonly string[] | undefined
   /** Of a stream, in bytes, when it is known. */
   readonly size?: number | undefined
-  /** False: a file is sent in one request, however long it is. */
+  /** Whether a file is sent in chunks. Default: one of more than 1 GiB. */
   readonly resumable?: boolean | undefined
   readonly onProgress?: ((progress: UploadProgress) => void) | undefined
   readonly signal?: AbortSignal | undefined
@@ -36,21 +38,29 @@ export interface UploadOptions {
  * @throws BytesClientError; `content_differs` when the existing raw file has other content
  */
 export async function upload(session: Session, options: UploadOptions): Promise<UploadResult> {
-  const { source } = options
-  if ((typeof source === 'string' || source instanceof URL) && options.resumable !== false) {
-    // A file that is not there is told when it is opened.
-    const found = await stat(source).catch(() => undefined)
-    if (found?.isFile() && found.size > RESUMABLE_ABOVE) {
-      const { jobId, name, tags, onProgress, signal } = options
+  const { source, jobId, name, tags, size, resumable, onProgress, signal } = options
+  if (typeof jobId !== 'string' || jobId === '') {
+    throw new BytesClientError('invalid_argument', 'jobId must be the id of a job')
+  }
+  if (typeof source === 'string' || source instanceof URL) {
+    if (resumable ?? (await isLong(source))) {
       return uploadResumable(session, { jobId, path: source, name, tags, onProgress, signal })
     }
+  } else if (resumable === true) {
+    throw new BytesClientError('invalid_argument', 'only a file can be sent in chunks')
   }
-  const opened = await openSource(source, options.size)
+  const opened = await openSource(source, size, signal)
   try {
     return await send(session, opened, options)
   } finally {
     await opened.close()
   }
+}
+
+/** A file that is not there is told when it is opened. */
+async function isLong(path: string | URL): Promise<boolean> {
+  const found = await stat(path).catch(() => undefined)
+  return found?.isFile() === true && found.size > RESUMABLE_ABOVE
 }
 
 async function send(
@@ -62,8 +72,8 @@ async function send(
   if (name !== undefined) query.set('name', name)
   for (const tag of tags) query.append('tag', tag)
 
-  const hashedBefore =
-    given instanceof Uint8Array || (source.replayable && (source.size ?? 0) <= HASHED_BEFORE)
+  const { size = Number.POSITIVE_INFINITY } = source
+  const hashedBefore = given instanceof Uint8Array || (source.replayable && size <= HASHED_BEFORE)
   const announced = hashedBefore ? await digestOf(source) : undefined
   // Of the last time that the body was sent. An earlier one may still be winding down.
   let last = { hash: createHash('sha512'), sent: 0 }
@@ -88,7 +98,7 @@ async function send(
     body,
     replayable: source.replayable,
     // The same upload again answers the raw file of the first.
-    tries: source.replayable ? MAX_TRIES : 1,
+    repeated: source.replayable,
     signal,
   })
   const result = { id: onlyId(value), size: last.sent, digest: hexDigest(last.hash) }

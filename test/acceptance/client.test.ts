@@ -1,7 +1,7 @@
 /** The client `bytes/client`, and the commands that use it, with the real program. */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -85,7 +85,8 @@ describe('the client', () => {
     'stores %i bytes from a path, memory and a stream',
     async (size) => {
       const content = randomBytes(size)
-      const sources = [await fileOf(content), new Uint8Array(content), new Blob([content]).stream()]
+      const blob = new Blob([content])
+      const sources = [await fileOf(content), new Uint8Array(content), blob, blob.stream()]
       const jobId = await plain.job('uploads')
       for (const [i, source] of sources.entries()) {
         const tags = [`text/${i}`, 'näme']
@@ -169,7 +170,7 @@ describe('the client', () => {
     expect(found.sort()).toEqual(ids.sort())
   })
 
-  it('stores a long file in chunks, though the connection is cut', async () => {
+  it('stores a file in chunks, though the connection is cut', async () => {
     const content = randomBytes(70 * MEBIBYTE)
     const path = await fileOf(content)
     const { proxy, cutOff } = await throughProxy()
@@ -178,6 +179,7 @@ describe('the client', () => {
     const { id } = await cutOff.upload({
       jobId: await plain.job(),
       source: path,
+      resumable: true,
       onProgress: ({ sent }: { sent: number }) => {
         if (sent < (cuts[0] ?? Number.POSITIVE_INFINITY)) return
         cuts.shift()
@@ -209,6 +211,7 @@ describe('the client', () => {
       jobId,
       path,
       chunkSize: MEBIBYTE,
+      keep: true,
       signal: controller.signal,
       onUploadUrl: (url: string) => {
         resumeFrom = url
@@ -289,7 +292,7 @@ describe('the commands', () => {
     expect((await readFile(out)).equals(content)).toBe(true)
     const again = await bytes('get', id, '-o', out)
     expect([again.code, again.stdout]).toEqual([1, ''])
-    expect(again.stderr).toMatch(/^bytes: .*got is there already\n$/)
+    expect(again.stderr).toMatch(/^bytes: .*got is there already: use --force to .*\n$/)
     expect((await bytes('get', id, '-o', out, '--force')).code).toBe(0)
 
     const child = spawnProcess(['get', id], environment())
@@ -341,7 +344,7 @@ describe('the commands', () => {
     async (...args) => {
       const { code, stdout, stderr } = await runProcess(args, {})
       expect([code, stdout]).toEqual([64, ''])
-      expect(stderr).toMatch(/^bytes: .*\n\nUsage: bytes /)
+      expect(stderr).toMatch(/^bytes: .*\nTry: bytes \w+ --help\n$/)
     },
   )
 
@@ -353,6 +356,65 @@ describe('the commands', () => {
       expect(stdout).toMatch(new RegExp(`^Usage: bytes ${name}\\b`))
     },
   )
+
+  it.each([
+    [['help'], /^Usage: bytes \[command\]/],
+    [['help', 'put'], /^Usage: bytes put /],
+  ])('%s tells', async (args, text) => {
+    const { code, stdout, stderr } = await runProcess(args, {})
+    expect([code, stdout, stderr]).toEqual([0, expect.stringMatching(text), ''])
+  })
+
+  it.each([['nonsense\u001b[2J'], ['help', 'nonsense'], ['--nonsense']])(
+    '%s %s is unknown, and says so in a line',
+    async (...args) => {
+      const { code, stdout, stderr } = await runProcess(args, {})
+      expect([code, stdout]).toEqual([64, ''])
+      expect(stderr).toMatch(/^bytes: \P{Cc}*nonsense\P{Cc}*\nTry: bytes --help\n$/u)
+    },
+  )
+
+  it.each(['/docs', '/bytes'])('tell that %s is not where a service is', async (path) => {
+    const env = { ...environment(), BYTES_URL: `${service.url}${path}` }
+    const { code, stderr } = await runProcess(['get', randomUUID()], env)
+    expect([code, stderr]).toEqual([78, expect.stringMatching(/not look like a Bytes service/)])
+  })
+
+  it('put of what is read to its end, whatever it says of its size', async () => {
+    const put = await bytes('put', '/proc/version', '--organization', 'acme')
+    expect([put.code, put.stderr]).toEqual([0, ''])
+    const expected = await readFile('/proc/version')
+    expect((await contentOf(put.stdout.slice(0, 36))).equals(expected)).toBe(true)
+  })
+
+  it('put that is interrupted leaves nothing on the service', async () => {
+    const path = join(folder, 'huge')
+    await writeFile(path, '')
+    await truncate(path, 2 * 1024 * MEBIBYTE)
+    const uploads = join(store.dataDir, 'uploads')
+    const lengths = async () => (await filesBelow(uploads).catch(() => [])).length
+    const before = await lengths()
+    const child = spawnProcess(['put', path, '--organization', 'acme'], environment())
+    await eventually(async () => (await lengths()) > before, 'it has begun')
+    child.kill('SIGINT')
+    const [, signal] = await once(child, 'close')
+    expect(signal).toBe('SIGINT')
+    await eventually(async () => (await lengths()) === before, 'it is removed')
+    await rm(path)
+  })
+
+  it('get ends quietly when nobody reads its output any more', async () => {
+    const source = randomBytes(20 * MEBIBYTE)
+    const { id } = await client.upload({ jobId: await plain.job(), source })
+    const child = spawnProcess(['get', id], environment())
+    let stderr = ''
+    child.stderr?.on('data', (chunk) => {
+      stderr += chunk
+    })
+    child.stdout?.once('data', () => child.stdout?.destroy())
+    const [code] = await once(child, 'close')
+    expect([code, stderr]).toEqual([141, ''])
+  })
 
   it('need credentials, and take those that the service made', async () => {
     const dataDir = await mkdtemp(join(folder, 'data-'))
@@ -380,6 +442,16 @@ describe('the commands', () => {
     const out = join(folder, 'damaged')
     expect((await bytes('get', id, '-o', out)).code).toBe(1)
     expect(await readdir(folder)).not.toContain('damaged')
+    // Nor is what a pipe gets ever complete.
+    const piped = await bytes('get', id)
+    expect([piped.code, piped.stderr]).toEqual([1, expect.stringMatching(/^bytes: [^\n]+\n$/)])
+    const child = spawnProcess(['get', id], environment())
+    let received = 0
+    child.stdout?.on('data', (chunk: Buffer) => {
+      received += chunk.length
+    })
+    await once(child, 'close')
+    expect(received).toBeLessThan(content.length)
   })
 
   it('get leaves nothing behind when it is interrupted', async () => {

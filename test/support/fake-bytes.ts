@@ -286,12 +286,16 @@ async function tus(
     'upload-length': String(upload.length),
   })
   if (method === 'HEAD') return response.writeHead(200, { ...finish(upload), ...state() }).end()
+  if (method === 'DELETE') {
+    fake.uploads.delete(id)
+    return response.writeHead(204).end()
+  }
   const chunk = await bodyOf(request)
   if (headers['upload-offset'] !== String(upload.content.length)) {
     return refuse(response, 409, 'The offset is another')
   }
   const [algorithm = '', checksum] = String(headers['upload-checksum']).split(' ')
-  if (createHash(algorithm).update(chunk).digest('base64') !== checksum) {
+  if (checksum !== undefined && createHash(algorithm).update(chunk).digest('base64') !== checksum) {
     return refuse(response, 460, 'The checksum is wrong')
   }
   upload.content = Buffer.concat([upload.content, chunk])

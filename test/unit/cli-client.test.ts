@@ -1,5 +1,5 @@
 /** The commands put, get and verify, inside this process. */
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
@@ -9,7 +9,7 @@ import { command as get } from '../../src/cli/get.js'
 import { command as put } from '../../src/cli/put.js'
 import { command as verify } from '../../src/cli/verify.js'
 import { SettingsError } from '../../src/environment.js'
-import { FAKE_USER, type FakeBytes, sha512, startFakeBytes } from '../support/fake-bytes.js'
+import { FAKE_USER, type FakeBytes, refuse, sha512, startFakeBytes } from '../support/fake-bytes.js'
 
 const JOB = '00000000-0000-4000-8000-000000000000'
 
@@ -17,6 +17,7 @@ let fake: FakeBytes
 let folder: string
 let before: string
 let stdout: string
+let stderr: string
 const isTTY = process.stdout.isTTY
 
 beforeEach(async () => {
@@ -33,6 +34,11 @@ beforeEach(async () => {
     if (typeof done === 'function') done()
     return true
   }) as typeof process.stdout.write)
+  stderr = ''
+  vi.spyOn(process.stderr, 'write').mockImplementation((chunk) => {
+    stderr += String(chunk)
+    return true
+  })
   process.stdout.isTTY = false
   vi.stubEnv('BYTES_URL', fake.url)
   vi.stubEnv('BYTES_USERNAME', FAKE_USER.username)
@@ -75,12 +81,14 @@ describe('put', () => {
 
   it('stores a file for a job that is there, under a name', async () => {
     await writeFile('a', 'one')
-    expect(await put.run(['a', '--job', JOB, '--name', 'n\u001bm', '--json'])).toBe(0)
+    const name = 'n\u001bm\u202e\u009b'
+    expect(await put.run(['a', '--job', JOB, '--name', name, '--json'])).toBe(0)
     const [a] = fake.raws.values()
-    expect(a).toMatchObject({ job: JOB, name: 'n\u001bm' })
+    expect(a).toMatchObject({ job: JOB, name })
+    expect(stdout.trim()).not.toMatch(/[\p{Cc}\p{Cf}]/u)
     expect(JSON.parse(stdout)).toEqual({
       id: a?.id,
-      name: 'n\u001bm',
+      name,
       job: JOB,
       size: 3,
       digest: `sha512:${sha512(Buffer.from('one')).toString('hex')}`,
@@ -88,11 +96,60 @@ describe('put', () => {
     expect(fake.sent('POST /bytes/boefje_meta')).toEqual([])
   })
 
-  it('tells which file it could not store, after those that it could', async () => {
+  it('tells all files that cannot be read, and then stores nothing', async () => {
     await writeFile('a', 'one')
-    const failed = put.run(['a', 'none', '--organization', 'acme'])
-    await expect(failed).rejects.toThrow(/^none: none cannot be read: ENOENT/)
-    expect(stdout).toMatch(/^\S+ {2}a\n$/)
+    await mkdir('folder')
+    expect(await put.run(['a', 'no\u001bne', 'folder', '--organization', 'acme'])).toBe(1)
+    expect(stderr).toBe(
+      'bytes: no\\u001bne cannot be read: no such file or directory (ENOENT)\n' +
+        'bytes: folder cannot be read: it is a directory\n',
+    )
+    expect([stdout, fake.requests]).toEqual(['', []])
+  })
+
+  it('goes on after a file that fails on the way', async () => {
+    for (const name of ['a', 'b', 'c']) await writeFile(name, name)
+    fake.interceptors.add((request, response) =>
+      request.url?.includes('name=b') ? refuse(response, 413, 'too long') : false,
+    )
+    expect(await put.run(['a', 'b', 'c', '--organization', 'acme'])).toBe(1)
+    expect(stdout).toMatch(/^\S+ {2}a\n\S+ {2}c\n$/)
+    expect(stderr).toMatch(/^bytes: b: too long \(HTTP 413, request \S+\)\n$/)
+  })
+
+  it('ends at a failure that the next file would meet as well', async () => {
+    for (const name of ['a', 'b']) await writeFile(name, name)
+    fake.interceptors.add((request, response) =>
+      request.url?.includes('name=a') ? refuse(response, 507, 'full') : false,
+    )
+    await expect(put.run(['a', 'b', '--organization', 'acme'])).rejects.toThrow(/^a: full/)
+    expect(fake.jobs.size).toBe(2)
+  })
+
+  it('looks for the job before it sends a file', async () => {
+    await writeFile('a', 'one')
+    const job = '00000000-0000-4000-8000-000000000009'
+    await expect(put.run(['a', '--job', job])).rejects.toThrow(/Boefje meta not found/)
+    expect(fake.sent('POST /bytes')).toEqual([])
+  })
+
+  it('makes no job for what the service would refuse', async () => {
+    await writeFile('a', 'one')
+    const long = '\u{1f600}'.repeat(65)
+    const wrong: [string[], RegExp][] = [
+      [['--organization', long.slice(0, 66)], /--organization is longer than 32 characters/],
+      [['--organization', 'a/b'], /must not contain "\/"/],
+      [['--organization', '..'], /not be "\." or "\.\."/],
+      [['--organization', ''], /--organization is empty/],
+      [['--organization', 'o', '--tag', long], /--tag is longer than 64 characters/],
+      [['--organization', 'o', '--name', ''], /--name is empty/],
+      [['--job', 'x'], /--job must be the id of a job/],
+      [['-', '-', '--organization', 'o'], /standard input can be stored once/],
+    ]
+    for (const [args, text] of wrong) expect(await usage(put, 'a', ...args)).toMatch(text)
+    expect(fake.requests).toEqual([])
+    const most = ['--organization', '\u{1f600}'.repeat(32), '--tag', '\u{1f600}'.repeat(64)]
+    expect(await put.run(['a', ...most])).toBe(0)
   })
 
   it('has files, and either an organization or a job', async () => {
@@ -115,7 +172,9 @@ describe('get', () => {
     expect(stdout).toBe('contentcontent')
     expect(await get.run([id, '-o', 'out'])).toBe(0)
     expect(await readFile('out', 'utf8')).toBe('content')
-    await expect(get.run([id, '-o', 'out'])).rejects.toThrow(/out is there already/)
+    await expect(get.run([id, '-o', 'out'])).rejects.toThrow(
+      /^out is there already: use --force to replace it, or -o for another name$/,
+    )
     await writeFile('out', 'changed')
     expect(await get.run([id, '-o', 'out', '--force'])).toBe(0)
     expect(await readFile('out', 'utf8')).toBe('content')
@@ -152,12 +211,11 @@ describe('verify', () => {
 
   it('tells what is wrong, and with what', async () => {
     const raw = fake.store('content')
-    const stderr = vi.spyOn(process.stderr, 'write').mockReturnValue(true)
     const job = fake.jobs.get(JOB)
     if (job) job.ended_at = '2026-01-01T00:00:02Z'
     expect(await verify.run([raw.id])).toBe(1)
     expect(stdout).toMatch(/\nsecure hash {5}WRONG {2}sha512:[0-9a-f]{128}, recorded sha512:/)
-    expect(stderr).toHaveBeenCalledWith(`bytes: raw file ${raw.id} is not what was stored\n`)
+    expect(stderr).toBe(`bytes: raw file ${raw.id} is not what was stored\n`)
     expect(await usage(verify)).toMatch(/one raw file/)
   })
 })
@@ -186,14 +244,47 @@ describe('the credentials', () => {
     await expect(get.run(['x'])).rejects.toThrow(SettingsError)
     vi.stubEnv('BYTES_USERNAME', undefined)
     vi.stubEnv('BYTES_URL', 'http://bytes.invalid')
-    await expect(get.run(['x'])).rejects.toThrow(/BYTES_PASSWORD: not set/)
+    await expect(get.run(['x'])).rejects.toThrow(/BYTES_USERNAME and BYTES_PASSWORD: not set/)
     expect(fake.requests).toEqual([])
   })
 
   it('are missing, or damaged', async () => {
-    await expect(get.run(['x'])).rejects.toThrow(/BYTES_PASSWORD: not set/)
+    await expect(get.run(['x'])).rejects.toThrow(/BYTES_PASSWORD: not set; give the password of/)
     await keep('{"username": "fake", "password": "hidden"')
     await expect(get.run(['x'])).rejects.toThrow(/credentials\.json is damaged/)
     await expect(get.run(['x'])).rejects.not.toThrow(/hidden/)
   })
+})
+
+describe('a connection that fails', () => {
+  it('to nobody says what to check', async () => {
+    vi.stubEnv('BYTES_URL', 'http://127.0.0.1:1')
+    await expect(get.run(['x'])).rejects.toThrow(
+      /^no answer from http:\/\/127\.0\.0\.1:1: .*; is the service running\? BYTES_URL=http:\/\/127\.0\.0\.1:1$/,
+    )
+  })
+
+  it('with wrong credentials says what to check', async () => {
+    vi.stubEnv('BYTES_PASSWORD', 'wrong')
+    await expect(get.run(['x'])).rejects.toThrow(/check BYTES_USERNAME and BYTES_PASSWORD$/)
+  })
+
+  it.each(['/docs', '/some/where/'])('to the path %s is one of the settings', async (path) => {
+    vi.stubEnv('BYTES_URL', `${fake.url}${path}`)
+    fake.interceptors.add((_, response) => refuse(response, 404, 'Not Found'))
+    const error = await get.run(['x']).catch((found: unknown) => found)
+    expect(error).toBeInstanceOf(SettingsError)
+    expect(String(error)).toMatch(/does not look like a Bytes service .*check BYTES_URL/)
+  })
+
+  it.each(['http://u:s3cr3t@127.0.0.1:1', 'http://127.0.0.1:1/?s3cr3t'])(
+    'to %s is one of the settings',
+    async (url) => {
+      vi.stubEnv('BYTES_URL', url)
+      const error = await get.run(['x']).catch((found: unknown) => found)
+      expect(error).toBeInstanceOf(SettingsError)
+      expect(String(error)).toMatch(/BYTES_URL: .*no credentials or query/)
+      expect(String(error)).not.toMatch(/s3cr3t/)
+    },
+  )
 })

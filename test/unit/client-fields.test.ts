@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { parseReprDigest, reprDigest } from '../../src/client/digest.js'
 import { fileNameOf } from '../../src/client/disposition.js'
 import { nextLink } from '../../src/client/link.js'
-import { printable, safeFileName } from '../../src/client/text.js'
+import { escaped, printable, safeFileName } from '../../src/client/text.js'
 
 describe('Repr-Digest', () => {
   const base64 = createHash('sha512').update('x').digest('base64')
@@ -96,6 +96,26 @@ describe('the link to the next page', () => {
 })
 
 it('what others wrote does nothing to a terminal', () => {
-  expect(printable('a\u001b[2J\r\nb\u202e\u0000c\u2028')).toBe('a [2J b c')
+  expect(printable('a\u001b[2J\r\nb\u202e\u0000c\u009b')).toBe(
+    String.raw`a\u001b[2J\u000d\u000ab\u202e\u0000c\u009b`,
+  )
+  // Emoji and scripts that are joined stay as they are.
+  const joined = '\u{1f468}\u200d\u{1f469} \u0645\u06cc\u200c\u062e e\u0301'
+  expect(printable(joined)).toBe(joined)
   expect(printable('x'.repeat(5000)).length).toBeLessThan(2100)
+})
+
+it('escaped text is harmless, and JSON the same JSON', () => {
+  const unit = fc.oneof(
+    fc.string({ unit: 'binary', minLength: 1, maxLength: 1 }),
+    fc.constantFrom('\u001b', '\n', '\u009b', '\u202e', '\u2028', '\ufeff', '\ud800', '\u{e0041}'),
+  )
+  fc.assert(
+    fc.property(fc.string({ unit }), (text) => {
+      expect(escaped(text)).not.toMatch(
+        /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\u061c\u200e\u200f\u202a-\u202e]/u,
+      )
+      expect(JSON.parse(escaped(JSON.stringify({ text })))).toEqual({ text })
+    }),
+  )
 })

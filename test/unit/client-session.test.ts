@@ -1,8 +1,10 @@
+import { once } from 'node:events'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { BytesClientError, type ClientOptions, createClient } from '../../src/client/client.js'
-import { delayMs } from '../../src/client/retry.js'
+import { delayMs, LONGEST_DOWN_MS } from '../../src/client/retry.js'
 import {
+  bodyOf,
   FAKE_USER,
   type FakeBytes,
   type Interceptor,
@@ -127,9 +129,38 @@ describe('the token', () => {
         response.end(body)
         return true
       })
-      expect((await failureOf(clientOf().getJob(JOB))).code).toBe('unexpected_answer')
+      const error = await failureOf(clientOf().getJob(JOB))
+      expect([error.code, error.message]).toEqual([
+        'not_a_service',
+        expect.stringContaining(`${fake.url}/ does not look like a Bytes service`),
+      ])
     },
   )
+
+  it.each([301, 400, 404, 405, 501])('is not given by what answers %i', async (status) => {
+    fake.interceptors.add((_, response) => refuse(response, status, 'what?'))
+    expect(await failureOf(clientOf().getJob(JOB))).toMatchObject({ code: 'not_a_service', status })
+  })
+
+  it('is no more asked for when nobody waits for it', async () => {
+    fake.interceptors.add((request, response) =>
+      request.url === '/token' ? refuse(response, 503, 'busy') : false,
+    )
+    const controller = new AbortController()
+    let waits = 0
+    const client = clientOf({
+      pause: async () => {
+        waits++
+        controller.abort()
+        await new Promise(setImmediate)
+      },
+    })
+    const error = await failureOf(client.getJob(JOB, { signal: controller.signal }))
+    expect(error.code).toBe('aborted')
+    fake.interceptors.clear()
+    expect((await client.getJob(JOB)).id).toBe(JOB)
+    expect([waits, logIns()]).toEqual([1, 2])
+  })
 
   it('is waited for by one caller though another aborts', async () => {
     const client = clientOf()
@@ -152,12 +183,31 @@ describe('a request', () => {
     expect(pauses).toEqual([7000, 7000])
   })
 
-  it('is repeated a bounded number of times', async () => {
-    refuseFirst(99, 503)
-    const error = await failureOf(clientOf().getJob(JOB))
+  it('waits five minutes for a service that was there before, and tells of it', async () => {
+    let told = 0
+    const client = clientOf({ onWait: () => told++ })
+    await client.getJob(JOB)
+    refuseFirst(999, 503)
+    const error = await failureOf(client.getJob(JOB))
     expect([error.code, error.status]).toEqual(['unavailable', 503])
+    const waited = pauses.reduce((sum, ms) => sum + ms, 0)
+    expect(waited).toBeGreaterThanOrEqual(LONGEST_DOWN_MS)
+    expect(waited - (pauses.at(-1) ?? 0)).toBeLessThan(LONGEST_DOWN_MS)
+    // What is over in a second is not told.
+    expect(told).toBe(pauses.length - 2)
+  })
+
+  it('waits a few seconds for one that was never there', async () => {
+    const client = createClient({ url: fake.url, token: 't', pause })
+    refuseFirst(999, 503)
+    expect((await failureOf(client.getJob(JOB))).code).toBe('unavailable')
     expect(fake.sent('GET /bytes').length).toBe(6)
-    expect(pauses.length).toBe(5)
+  })
+
+  it('waits once for a log-in that fails, and not for each repetition', async () => {
+    fake.interceptors.add((_, response) => refuse(response, 503, 'busy'))
+    expect((await failureOf(clientOf().getJob(JOB))).code).toBe('unavailable')
+    expect([logIns(), pauses.length]).toEqual([6, 5])
   })
 
   it('is not repeated when it must wait for very long', async () => {
@@ -188,11 +238,28 @@ describe('a request', () => {
     expect(pauses).toEqual([])
   })
 
-  it('that makes something is sent once', async () => {
+  it('that makes something of a given id is sent once', async () => {
     refuseFirst(1, 503)
     const job = { organization: 'o', started_at: 'x', ended_at: 'y', boefje: { id: 'b' } }
-    expect((await failureOf(clientOf().createJob(job))).code).toBe('unavailable')
+    expect((await failureOf(clientOf().createJob({ ...job, id: JOB }))).code).toBe('unavailable')
     expect(fake.sent('POST /bytes').length).toBe(1)
+  })
+
+  it('that makes a job is repeated, also when only its answer was lost', async () => {
+    const job = { organization: 'o', started_at: 'x', ended_at: 'y', boefje: { id: 'b' } }
+    let lost = 0
+    fake.interceptors.add(async (request, response) => {
+      if (request.method !== 'POST' || request.url !== '/bytes/boefje_meta') return false
+      if (lost++ > 0) return refuse(response, 400, 'Integrity error')
+      const meta = JSON.parse((await bodyOf(request)).toString()) as { id: string }
+      fake.jobs.set(meta.id, meta)
+      response.destroy()
+      return true
+    })
+    const { id } = await clientOf().createJob(job)
+    expect([fake.jobs.has(id), lost]).toEqual([true, 2])
+    // A refusal of the first is one.
+    expect((await failureOf(clientOf().createJob(job))).status).toBe(400)
   })
 
   it('that nobody answers is a network error with the reason', async () => {
@@ -201,8 +268,33 @@ describe('a request', () => {
     const error = await failureOf(client.getJob(JOB))
     expect([error.code, error.status]).toEqual(['network', undefined])
     expect(error.message).toMatch(/^no answer from http:\/\/127\.0\.0\.1:1: .+/)
-    expect(pauses.length).toBe(5)
+    expect(pauses.length).toBe(2)
     expect(url).not.toBe('')
+  })
+
+  it('says what is wrong when the port does not speak TLS', async () => {
+    const url = fake.url.replace('http:', 'https:')
+    const error = await failureOf(createClient({ url, token: 't', pause }).getJob(JOB))
+    expect(error.message).toBe(
+      `no answer from ${url}: it does not speak TLS; use http:// instead of https://`,
+    )
+  })
+
+  it.each([
+    [401, /credentials are not accepted/],
+    [404, /nothing of this id; check it: HEAD \/bytes\/raw\/x/],
+    [500, /log tells why/],
+    [507, /disk of the service is full/],
+    [418, /not accepted/],
+  ])('that is answered %i without a text tells what to check', async (status, text) => {
+    fake.interceptors.add((request, response) => {
+      if (request.url === '/token') return false
+      response.writeHead(status).end()
+      return true
+    })
+    const error = await failureOf(clientOf().stat('x'))
+    expect(error.message).toMatch(text)
+    expect(error.message).toContain(`(HTTP ${status}, request `)
   })
 
   it('is repeated when the connection breaks in the answer', async () => {
@@ -224,7 +316,7 @@ describe('a request', () => {
 
   it.each([
     ['{"value":"one","detail":[1]}', 'one'],
-    ['{"detail":"a\\u001b[31m\\nb"}', 'a [31m b'],
+    ['{"detail":"a\\u001b[31m\\nb"}', 'a\\u001b[31m\\u000ab'],
     ['{"status":"failed","message":"m"}', 'm'],
     ['plain', 'plain'],
     ['<html>', ''],
@@ -252,7 +344,9 @@ describe('a request', () => {
     expect((await failureOf(client.getJob(JOB, { signal: controller.signal }))).code).toBe(
       'aborted',
     )
-    const late = await failureOf(client.getJob(JOB, { signal: AbortSignal.timeout(0) }))
+    const over = AbortSignal.timeout(0)
+    await once(over, 'abort')
+    const late = await failureOf(client.getJob(JOB, { signal: over }))
     expect([late.code, late.message]).toEqual(['aborted', 'it took too long'])
   })
 
@@ -281,7 +375,7 @@ it('waits grow, are bounded, and differ', () => {
       fc.integer({ min: 1, max: 60 }),
       fc.double({ min: 0, max: 1, noNaN: true }),
       (n, r) => {
-        const most = Math.min(20_000, 250 * 2 ** (n - 1))
+        const most = Math.min(10_000, 250 * 2 ** (n - 1))
         const delay = delayMs(n, error, r)
         expect(delay).toBeGreaterThanOrEqual(most / 2)
         expect(delay).toBeLessThanOrEqual(most)

@@ -31,4 +31,6 @@ it('are refused all at once, without the password', () => {
   expect(read).toThrow(SettingsError)
   expect(read).toThrow(/BYTES_URL: .*\n.*BYTES_USERNAME: not set/)
   expect(read).not.toThrow(/s3cr3t/)
+  const inUrl = () => readClientSettings({ BYTES_URL: 'ftp://user:s3cr3t@host' })
+  expect(inUrl).toThrow(/BYTES_URL: "ftp:\/\/\.\.\.@host"/)
 })

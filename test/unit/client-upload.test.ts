@@ -1,7 +1,10 @@
-import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { appendFile, mkdtemp, rm, truncate, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { promisify } from 'node:util'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { BytesClientError, createClient, type UploadOptions } from '../../src/client/client.js'
@@ -59,6 +62,7 @@ describe('an upload', () => {
         pathToFileURL(path),
         new Uint8Array(content),
         chunks(content.subarray(0, size / 2), content.subarray(size / 2)),
+        new Blob([content]),
         new Blob([content]).stream(),
       ]
       for (const [i, source] of sources.entries()) {
@@ -77,7 +81,7 @@ describe('an upload', () => {
           name: `näme ${i}/&`,
           tags: JSON.stringify(['a/b', `c ${i}`]),
         })
-        const known = i < 3
+        const known = i < 3 || source instanceof Blob
         const { headers } = uploads().at(-1) ?? {}
         expect(headers?.['content-type']).toBe('application/octet-stream')
         expect(headers?.['content-length']).toBe(known || size === 0 ? String(size) : undefined)
@@ -202,7 +206,11 @@ describe('an upload', () => {
 
   it('tells what is wrong with the source', async () => {
     const cases: [UploadOptions['source'], number | undefined, RegExp][] = [
-      [join(folder, 'none'), undefined, /none cannot be read: ENOENT/],
+      [
+        join(folder, 'none'),
+        undefined,
+        /none cannot be read: no such file or directory \(ENOENT\)$/,
+      ],
       [folder, undefined, /cannot be read: it is a directory/],
       [chunks(bytes(10), new Error('the tape broke')), undefined, /the tape broke/],
       [chunks(bytes(10)), 11, /it has 10 of 11 bytes/],
@@ -213,6 +221,59 @@ describe('an upload', () => {
       const error = await failureOf({ source, size })
       expect([error.code, error.message]).toEqual(['source_failed', expect.stringMatching(text)])
     }
+    expect(fake.raws.size).toBe(0)
+  })
+
+  it.each([undefined, null, 5, '', {}, [new Uint8Array(1)], new URL('http://host/')])(
+    'has a source, which %s is not',
+    async (source) => {
+      const error = await failureOf({ source: source as unknown as string })
+      expect(error.code).toBe('invalid_argument')
+      expect(fake.requests).toEqual([])
+    },
+  )
+
+  it.each([undefined, ''])('has a job, which %s is not', async (jobId) => {
+    expect((await failureOf({ jobId: jobId as string })).code).toBe('invalid_argument')
+  })
+
+  it.runIf(existsSync('/proc/cpuinfo'))('stores a file that says that it is empty', async () => {
+    const { id, size } = await client.upload({ jobId: JOB, source: '/proc/cpuinfo' })
+    expect([size > 0, fake.raws.get(id)?.content.length]).toEqual([true, size])
+    const error = await client
+      .upload({ jobId: JOB, source: '/proc/cpuinfo', resumable: true })
+      .catch((found: unknown) => found)
+    expect(error).toMatchObject({ code: 'source_failed' })
+  })
+
+  it('stores what comes through a pipe', async () => {
+    const path = join(folder, 'pipe')
+    await promisify(execFile)('mkfifo', [path])
+    const content = bytes(MEBIBYTE)
+    const [{ id }] = await Promise.all([
+      client.upload({ jobId: JOB, source: path }),
+      writeFile(path, content),
+    ])
+    expect(fake.raws.get(id)?.content.equals(content)).toBe(true)
+    // Nobody writes to it: an interruption ends the wait.
+    const error = await failureOf({ source: path, signal: AbortSignal.timeout(50) })
+    expect(error.code).toBe('aborted')
+    // For the thread that still waits.
+    await writeFile(path, '')
+  })
+
+  it.each([
+    ['longer', (path: string) => appendFile(path, 'more')],
+    ['another', (path: string) => utimes(path, new Date(0), new Date(0))],
+  ])('tells of a file that becomes %s, and stores nothing', async (_what, change) => {
+    const path = await fileOf(bytes(20 * MEBIBYTE))
+    let changed: Promise<void> | undefined
+    const onProgress = () => {
+      changed ??= change(path)
+    }
+    const error = await failureOf({ source: path, onProgress })
+    await changed
+    expect([error.code, error.message]).toEqual(['source_failed', expect.stringMatching(/changed/)])
     expect(fake.raws.size).toBe(0)
   })
 

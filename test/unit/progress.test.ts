@@ -1,5 +1,7 @@
+import fc from 'fast-check'
+import stringWidth from 'string-width'
 import { expect, it } from 'vitest'
-import { createProgress, progressLine } from '../../src/cli/progress.js'
+import { createProgress, fitted, progressText } from '../../src/cli/progress.js'
 
 const MEBIBYTE = 1024 * 1024
 
@@ -54,11 +56,11 @@ it('draws nothing when it never began', () => {
 })
 
 it('tells share, speed and remaining time', () => {
-  expect(progressLine('x', 0, 4 * MEBIBYTE, undefined)).toBe('x    0 %')
-  expect(progressLine('x', MEBIBYTE, 4 * MEBIBYTE, MEBIBYTE)).toBe('x   25 %  1.0 MiB/s  0:03 left')
-  expect(progressLine('x', 0, 7200 * MEBIBYTE, MEBIBYTE)).toBe('x    0 %  1.0 MiB/s  2:00:00 left')
-  expect(progressLine('x', 3 * MEBIBYTE, undefined, 0)).toBe('x  3.0 MiB  0.0 MiB/s')
-  expect(progressLine('x', 0, 0, undefined)).toBe('x  100 %')
+  expect(progressText(0, 4 * MEBIBYTE, undefined)).toBe('  0 %')
+  expect(progressText(MEBIBYTE, 4 * MEBIBYTE, MEBIBYTE)).toBe(' 25 %  1.0 MiB/s  0:03 left')
+  expect(progressText(0, 7200 * MEBIBYTE, MEBIBYTE)).toBe('  0 %  1.0 MiB/s  2:00:00 left')
+  expect(progressText(3 * MEBIBYTE, undefined, 0)).toBe('3.0 MiB  0.0 MiB/s')
+  expect(progressText(0, 0, undefined)).toBe('100 %')
 })
 
 it('measures the last seconds, and nothing that is sent again', () => {
@@ -78,8 +80,50 @@ it('measures the last seconds, and nothing that is sent again', () => {
   expect(at(23, 24)).toContain('4.0 MiB/s')
 })
 
-it('fits the terminal', () => {
+it('tells of a wait: on a terminal in the line, elsewhere once each time', () => {
+  const screen = terminal()
+  const progress = createProgress('x', { screen })
+  progress.waiting()
+  expect(screen.written).toEqual(['\r\x1b[Kx  waiting for the service'])
+  progress.finish()
+  expect(screen.written.at(-1)).toBe('\r\x1b[K')
+
+  const plain = { ...terminal(), isTTY: false }
+  const quiet = createProgress('x', { screen: plain })
+  quiet.waiting()
+  quiet.waiting()
+  quiet.update(1, 2)
+  quiet.waiting()
+  quiet.finish()
+  expect(plain.written).toEqual(Array(2).fill('bytes: waiting for the service\n'))
+})
+
+it('shows a better name once it is known, and nothing that does something to a terminal', () => {
+  const screen = terminal()
+  const progress = createProgress('id\u001b[2J', { screen })
+  progress.update(1, 2)
+  expect(screen.written[0]).toBe('\r\x1b[Kid\\u001b[2J   50 %')
+  progress.update(2, 2, 'n\u202eame')
+  expect(screen.written[1]).toContain('n\\u202eame  100 %')
+})
+
+it('fits the terminal: the name gives way, by cells and whole characters', () => {
+  expect(fitted('a name that is far too long', ' 50 %', 19)).toBe('a name that…   50 %')
+  expect(fitted('漢字漢字漢字漢字', ' 50 %', 19)).toBe('漢字漢字漢…   50 %')
+  expect(fitted('short', ' 50 %', 19)).toBe('short   50 %')
+  expect(fitted('name', '100 %  10.0 MiB/s', 8)).toBe('100 %  …')
+  const label = fc.string({
+    unit: fc.oneof(
+      fc.string({ unit: 'grapheme', minLength: 1, maxLength: 1 }),
+      fc.constantFrom('漢', 'é', '👨‍👩‍👧', '🇳🇱', '①', 'ｗ'),
+    ),
+  })
+  fc.assert(
+    fc.property(label, fc.integer({ min: 1, max: 60 }), (text, cells) => {
+      expect(stringWidth(fitted(text, ' 50 %  1.0 MiB/s', cells))).toBeLessThanOrEqual(cells)
+    }),
+  )
   const screen = terminal(20)
-  createProgress('a name that is far too long', { screen }).update(1, 2)
-  expect(screen.written[0]?.replace('\r\x1b[K', '').length).toBe(19)
+  createProgress('漢'.repeat(50), { screen }).update(1, 2)
+  expect(stringWidth(screen.written[0]?.replace('\r\x1b[K', '') ?? '')).toBe(18)
 })
