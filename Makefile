@@ -35,6 +35,7 @@ build: node_modules/.installed
 bench: build tools ## Measure the service beside a bare server on this machine
 	@node bench/run.mjs
 	@node bench/large.mjs
+	@node bench/encryption.mjs
 	@node bench/rotation.mjs
 
 migrations: build ## Write the migration for a changed schema: make migrations m='what changes'

@@ -56,7 +56,9 @@ export async function startEnvironment(releases, options) {
     databaseUri,
     broker: queueUri !== undefined,
     query: await openDatabase(databaseUri, releases),
-    startService: () => startService(root, { databaseUri, queueUri, nodeOptions }, releases),
+    /** @param {Record<string, string>} [variables] of the service's environment, over those that it has */
+    startService: (variables = {}) =>
+      startService(root, { databaseUri, queueUri, nodeOptions, variables }, releases),
   }
 }
 
@@ -96,10 +98,14 @@ async function openDatabase(uri, releases) {
 
 /**
  * @param {string} root
- * @param {{ databaseUri: string, queueUri: string | undefined, nodeOptions: string[] }} options
+ * @param {object} options
+ * @param {string} options.databaseUri
+ * @param {string | undefined} options.queueUri
+ * @param {string[]} options.nodeOptions
+ * @param {Record<string, string>} options.variables
  * @param {Releases} releases
  */
-async function startService(root, { databaseUri, queueUri, nodeOptions }, releases) {
+async function startService(root, { databaseUri, queueUri, nodeOptions, variables }, releases) {
   const port = await freePort()
   const url = `http://127.0.0.1:${port}`
   const child = spawn(process.execPath, [...nodeOptions, besides('../dist/main.js')], {
@@ -117,6 +123,7 @@ async function startService(root, { databaseUri, queueUri, nodeOptions }, releas
       // An interrupted bench need not wait for the requests that it has given up.
       BYTES_SHUTDOWN_TIMEOUT_SECONDS: '2',
       ...(queueUri && { QUEUE_URI: queueUri }),
+      ...variables,
     },
     stdio: ['ignore', 'pipe', 'pipe'],
   })

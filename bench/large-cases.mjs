@@ -1,11 +1,8 @@
 /** The measurements with large files, each to rows of the report. */
-import { progress } from './lifecycle.mjs'
-import { median } from './report.mjs'
+import { alternate, memoryRow, sizeText, speedRow } from './large-rows.mjs'
 
 /** @typedef {import('./large-load.mjs').Form} Form */
 /** @typedef {import('./large-target.mjs').WarmService} WarmService */
-/** @typedef {import('./large-target.mjs').Measured} Measured */
-/** @typedef {import('./large-target.mjs').MeasuredService} MeasuredService */
 /** @typedef {Awaited<ReturnType<typeof import('./large-target.mjs').startLarge>>} Target */
 /** @typedef {import('./large-report.mjs').Row} Row */
 
@@ -15,13 +12,6 @@ import { median } from './report.mjs'
  * @property {number} disk bytes of the disk that it takes at most
  * @property {(target: Target) => Promise<Row[]>} run
  */
-
-/** @typedef {object} Round
- * @property {Measured} floor
- * @property {MeasuredService} service
- */
-
-const MIB = 1024 * 1024
 
 /** Names, and the least ratios of their speed to the floor's. @type {Record<Form, { name: string, target?: number }>} */
 const UPLOADS = {
@@ -73,13 +63,6 @@ export function largeCases({ size, rounds }) {
       run: longString,
     },
   ]
-}
-
-/** @param {number} bytes */
-export function sizeText(bytes) {
-  return bytes % (1024 * MIB) === 0
-    ? `${bytes / MIB / 1024} GiB`
-    : `${+(bytes / MIB).toFixed(1)} MiB`
 }
 
 /** @param {Target} target @param {Form} form @param {number} size @param {number} rounds */
@@ -156,72 +139,13 @@ function longString(target) {
 }
 
 /**
- * Measures both in turn, each the first in every other round: what comes second may profit or suffer.
- * @param {number} rounds
- * @param {() => Promise<Measured>} onFloor
- * @param {() => Promise<MeasuredService>} onService
- * @returns {Promise<Round[]>}
- */
-async function alternate(rounds, onFloor, onService) {
-  const measured = []
-  for (let round = 0; round < rounds; round++) {
-    const before = round % 2 === 0 ? await onFloor() : undefined
-    const service = await onService()
-    const floor = before ?? (await onFloor())
-    progress(
-      `  round ${round + 1}: ${service.seconds.toFixed(2)} s, floor ${floor.seconds.toFixed(2)} s`,
-    )
-    measured.push({ floor, service })
-  }
-  return measured
-}
-
-/**
  * @param {string} name
  * @param {number} size
- * @param {Round[]} rounds
+ * @param {import('./large-rows.mjs').Round[]} rounds
  * @param {number | undefined} least ratio
  * @returns {Row[]}
  */
 function rowsOf(name, size, rounds, least) {
-  const speed = (/** @type {Measured} */ { seconds }) => size / MIB / seconds
-  const ratio = median(rounds.map(({ service, floor }) => speed(service) / speed(floor)))
   const services = rounds.map(({ service }) => service)
-  const speedRow = {
-    name: `${name}: speed`,
-    value: `${median(services.map(speed)).toFixed(0)} MiB/s`,
-    floor: `${median(rounds.map(({ floor }) => speed(floor))).toFixed(0)} MiB/s`,
-    ratio,
-    ...(least !== undefined && { target: `>= ${least.toFixed(2)}`, met: ratio >= least }),
-    cpu: median(services.map(({ cpu }) => cpu)),
-    floorCpu: median(rounds.map(({ floor }) => floor.cpu)),
-    rounds: rounds.map(({ service, floor }) => ({
-      seconds: service.seconds,
-      cpu: service.cpu,
-      floorSeconds: floor.seconds,
-      floorCpu: floor.cpu,
-    })),
-  }
-  return [speedRow, memoryRow(name, size, services, MEMORY_TARGET.one)]
-}
-
-/**
- * @param {string} name
- * @param {number} bytes that were transferred each time
- * @param {MeasuredService[]} measured
- * @param {number} most MiB
- * @returns {Row}
- */
-function memoryRow(name, bytes, measured, most) {
-  const speed = median(measured.map(({ seconds }) => bytes / MIB / seconds)).toFixed(0)
-  const known = measured.flatMap(({ memory }) => memory ?? [])
-  const memory = Math.max(...known)
-  return {
-    name: `${name}: memory`,
-    value: known.length === 0 ? 'unknown' : `${memory.toFixed(0)} MiB, at ${speed} MiB/s`,
-    target: `<= ${most} MiB`,
-    ...(known.length > 0 && { met: memory <= most }),
-    cpu: median(measured.map(({ cpu }) => cpu)),
-    rounds: measured.map((one) => ({ memory: one.memory, seconds: one.seconds })),
-  }
+  return [speedRow(name, size, rounds, least), memoryRow(name, size, services, MEMORY_TARGET.one)]
 }

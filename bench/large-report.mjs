@@ -25,9 +25,9 @@ function verdict({ met }) {
   return met === undefined ? '' : met ? 'met' : 'MISSED'
 }
 
-/** @param {readonly Row[]} rows */
-export function largeMarkdown(rows) {
-  const head = ['case', 'value', 'floor', 'ratio', 'target', '', 'CPU s']
+/** @param {readonly Row[]} rows @param {string} floorName what the service is compared to */
+export function largeMarkdown(rows, floorName) {
+  const head = ['case', 'value', floorName, 'ratio', 'target', '', 'CPU s']
   const cells = rows.map((row) => [
     row.name,
     row.value,

@@ -14,6 +14,14 @@ import { cpuTime, peakMemory, resetPeak, residentMemory } from './process-stats.
 /** @typedef {LargeResult & { cpu: number }} Measured with CPU seconds of what was loaded */
 /** @typedef {Measured & { memory: number | undefined }} MeasuredService with MiB at the peak, over idle */
 
+/**
+ * @typedef {object} Setup how a service differs from one with the default settings
+ * @property {Record<string, string>} variables of its environment
+ * @property {(size: number) => number} storedSize bytes of the file that holds a content of `size` bytes
+ */
+
+/** @type {Setup} */
+const DEFAULTS = { variables: {}, storedSize: (size) => size }
 /** @type {readonly Form[]} */
 const FORMS = ['octets', 'form', 'json']
 const WARM_UP = { size: 1024 * 1024, times: 3 }
@@ -45,17 +53,20 @@ export class WarmService {
   #service
   #load
   #blobs
+  #storedSize
   #idle = /** @type {number | undefined} */ (undefined)
 
   /**
    * @param {Service} service
    * @param {(spec: LargeSpec) => Promise<LargeResult>} load
    * @param {string} dataDir
+   * @param {Setup['storedSize']} storedSize
    */
-  constructor(service, load, dataDir) {
+  constructor(service, load, dataDir, storedSize) {
     this.#service = service
     this.#load = load
     this.#blobs = join(dataDir, 'blobs')
+    this.#storedSize = storedSize
   }
 
   async warmUp() {
@@ -90,8 +101,12 @@ export class WarmService {
     const measured = await this.#measure(requests)
     const stored = (await this.blobs()).filter((path) => !before.has(path))
     const sizes = await Promise.all(stored.map(async (path) => (await stat(path)).size))
-    if (sizes.length !== count || sizes.some((stored) => stored !== size)) {
-      throw new Error(`${count} files of ${size} bytes were sent, stored are: ${sizes.join(', ')}`)
+    const expected = this.#storedSize(size)
+    if (sizes.length !== count || sizes.some((stored) => stored !== expected)) {
+      throw new Error(
+        `${count} files of ${size} bytes were sent, so ${count} of ${expected} bytes belong on the ` +
+          `disk; stored are: ${sizes.join(', ')}`,
+      )
     }
     return measured
   }
@@ -190,11 +205,12 @@ export async function startLarge(options, releases) {
      * Runs something on a service of its own, whose memory nothing else has touched.
      * @template T
      * @param {(service: WarmService) => Promise<T>} use what it stores, a later service finds
+     * @param {Setup} [setup]
      */
-    withService: async (use) => {
-      const service = await startService()
+    withService: async (use, { variables, storedSize } = DEFAULTS) => {
+      const service = await startService(variables)
       try {
-        const warm = new WarmService(service, load, dataDir)
+        const warm = new WarmService(service, load, dataDir, storedSize)
         await warm.warmUp()
         return await use(warm)
       } finally {
