@@ -150,7 +150,8 @@ async function composeUploads(
   const store = await openUploadStore({
     ...settings,
     reserveBytes: settings.diskReserveBytes,
-    cipher: settings.encryptionMiddleware === 'IDENTITY' ? undefined : new UploadCipher(secret),
+    cipher: new UploadCipher(secret),
+    ciphered: settings.encryptionMiddleware !== 'IDENTITY',
   })
   return createResumableUploads(
     {
@@ -181,6 +182,8 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
     const failed = new Promise<void>((resolve) => {
       onFailed = resolve
     })
+    // First, as it wipes the private keys of the settings.
+    const middleware = middlewareOf(settings)
     const database = await composeDatabase(settings, log, releases, onFailed, signal)
     const { credentials, generated } = await credentialsOf(settings)
     const meta = createMetaRepository(database)
@@ -189,7 +192,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       folderPermission: settings.folderPermission,
       filePermission: settings.filePermission,
       reserveBytes: settings.diskReserveBytes,
-      ...middlewareOf(settings),
+      ...middleware,
     })
     const readCounts = createCountsReader(
       meta,
@@ -226,6 +229,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
     })
     const idleMs = settings.idleTimeoutSeconds * 1000
     const ingestPorts = {
+      log,
       meta,
       raw,
       hashes: createInMemoryHashRepository(),

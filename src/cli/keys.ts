@@ -61,7 +61,10 @@ export const command: Command = {
 
 function generate(): number {
   const { publicKey, privateKey } = generateKeyPair()
-  const [shown, secret] = [publicKey, privateKey].map((key) => Buffer.from(key).toString('base64'))
+  // Views, as copies would stay in memory.
+  const [shown, secret] = [publicKey, privateKey].map(({ buffer, byteOffset, length }) =>
+    Buffer.from(buffer, byteOffset, length).toString('base64'),
+  )
   process.stdout.write(`BYTES_PUBLIC_KEY_B64=${shown}\nBYTES_PRIVATE_KEY_B64=${secret}\n`)
   privateKey.fill(0)
   process.stderr.write(

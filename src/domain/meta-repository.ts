@@ -130,8 +130,9 @@ export interface MetaRepository {
   /**
    * Lets a blob have its content elsewhere, where it is whole, unless that has been done already.
    * @param lost as it was found
+   * @returns false when it has been done already, or the blob is gone
    */
-  replaceBlob(lost: Blob, found: Blob): Promise<void>
+  replaceBlob(lost: Blob, found: Blob): Promise<boolean>
   /**
    * Commits blobs, raw files and events of one upload in one statement: all or nothing. A file
    * whose job and MIME types exist by now is not inserted.

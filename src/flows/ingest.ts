@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto'
-import { BytesError } from '../domain/errors.js'
+import { BytesError, type ErrorCode } from '../domain/errors.js'
 import { safeFileName } from '../domain/file-name.js'
 import { instantNow } from '../domain/instant.js'
-import type { MetaRepository, NewRawFile, UploadTarget } from '../domain/meta-repository.js'
+import type { NewRawFile, UploadTarget } from '../domain/meta-repository.js'
 import { canonicalMimeTypes, mimeTypesDigest } from '../domain/mime-types.js'
 import type { Blob, BoefjeMeta, Uuid } from '../domain/models.js'
-import type { ByteSource, HashRepository, RawRepository } from '../domain/ports.js'
+import type { ByteSource, HashRepository } from '../domain/ports.js'
 import { boefjeMetaText, rawFileEventText } from '../domain/wire-text.js'
 import type { HashingAlgorithm } from '../hashing/hasher.js'
-import { keepContents, removeSurplus } from './keep-contents.js'
+import { type KeepPorts, keepContents, removePublished, removeSurplus } from './keep-contents.js'
 import { type HeldContent, Staging } from './staging.js'
 
 /** Most characters of the events of one upload. */
@@ -43,9 +43,7 @@ export interface Upload {
   readonly receive: (hold: Hold) => Promise<readonly ReceivedFile[]>
 }
 
-export interface IngestPorts {
-  readonly meta: MetaRepository
-  readonly raw: RawRepository
+export interface IngestPorts extends KeepPorts {
   readonly hashes: HashRepository
   readonly algorithm: HashingAlgorithm
   /** Called after each commit that left events in the outbox. */
@@ -144,13 +142,35 @@ async function store(
     const blob = blobs.get(file.content.hashes.contentDigest)
     if (blob) rows.push(await newRawFile(ports, job, jobText, file, blob))
   }
-  const ids = await ports.meta.commitUpload(rows)
+  const ids = await commit(ports, rows, published)
   ports.wakeRelay()
-  await removeSurplus(ports, target, published)
+  await removeSurplus(ports, published)
   return files.flatMap((file, i) => {
     const id = ids[i]
     return id ? [[file.key, id]] : []
   })
+}
+
+/** Failures that tell that nothing was committed; others leave it open. */
+const NOT_COMMITTED: readonly ErrorCode[] = [
+  'boefje_meta_not_found',
+  'invalid_value',
+  'database_conflict',
+]
+
+async function commit(
+  ports: IngestPorts,
+  rows: readonly NewRawFile[],
+  published: readonly Blob[],
+): Promise<Uuid[]> {
+  try {
+    return await ports.meta.commitUpload(rows)
+  } catch (error) {
+    if (error instanceof BytesError && NOT_COMMITTED.includes(error.code)) {
+      await removePublished(ports, published)
+    }
+    throw error
+  }
 }
 
 /** Each event repeats the job, and all of an upload are in memory at once. */

@@ -1,11 +1,13 @@
 import type { MetaRepository, UploadTarget } from '../domain/meta-repository.js'
 import type { Blob, ContentDigest } from '../domain/models.js'
-import type { RawRepository } from '../domain/ports.js'
+import type { Log, RawRepository } from '../domain/ports.js'
 import type { HeldContent, Staging } from './staging.js'
 
 export interface KeepPorts {
   readonly meta: MetaRepository
   readonly raw: RawRepository
+  /** Told of what stays behind. */
+  readonly log: Pick<Log, 'warn'>
 }
 
 /** Where the contents of an upload are. */
@@ -23,7 +25,7 @@ export interface KeptContents {
  * @throws BytesError what storage and database throw
  */
 export async function keepContents(
-  { meta, raw }: KeepPorts,
+  { meta, raw, log }: KeepPorts,
   target: UploadTarget,
   staging: Staging,
   contents: readonly HeldContent[],
@@ -47,10 +49,9 @@ export async function keepContents(
   for (const blob of published) {
     blobs.set(blob.contentDigest, blob)
     const lost = target.blobs.get(blob.contentDigest)
-    if (lost && lost.address !== blob.address) {
-      await meta.replaceBlob(lost, blob)
-      // No row has it any more.
-      await raw.remove(lost)
+    // What was replaced no row has any more.
+    if (lost && lost.address !== blob.address && (await meta.replaceBlob(lost, blob))) {
+      await discarded(raw, log, lost)
     }
   }
   return { blobs, published }
@@ -58,20 +59,36 @@ export async function keepContents(
 
 /**
  * Removes what was published for nothing: of equal uploads at the same time the blob of one has got
- * the row. To be called after the commit.
+ * the row. To be called after the commit, which nothing that fails here takes back.
  */
-export async function removeSurplus(
-  { meta, raw }: KeepPorts,
-  target: UploadTarget,
+export async function removeSurplus(ports: KeepPorts, published: readonly Blob[]): Promise<void> {
+  const { meta, raw, log } = ports
+  for (const blob of ownOf(raw, published)) {
+    try {
+      const kept = await meta.findBlob(blob.organization, blob.contentDigest)
+      if (kept && kept.address !== blob.address) await discarded(raw, log, blob)
+    } catch (error) {
+      log.warn({ err: error, address: blob.address }, 'a blob may be without a row')
+    }
+  }
+}
+
+/** Removes what was published for an upload whose commit has failed for sure: no row can have it. */
+export async function removePublished(
+  { raw, log }: KeepPorts,
   published: readonly Blob[],
 ): Promise<void> {
-  // Equal contents that get the same address have not been stored twice.
-  const own = published.filter(({ contentDigest }) => raw.addressOf(contentDigest) === null)
-  if (own.length === 0) return
-  const digests = own.map(({ contentDigest }) => contentDigest)
-  const after = await meta.findUploadTarget(target.boefjeMeta.id, [], digests)
-  for (const blob of own) {
-    const kept = after?.blobs.get(blob.contentDigest)
-    if (kept && kept.address !== blob.address) await raw.remove(blob)
+  for (const blob of ownOf(raw, published)) await discarded(raw, log, blob)
+}
+
+/** Those that no other upload can have: equal contents of others may get the same address. */
+const ownOf = (raw: RawRepository, published: readonly Blob[]): Blob[] =>
+  published.filter(({ contentDigest }) => raw.addressOf(contentDigest) === null)
+
+async function discarded(raw: RawRepository, log: KeepPorts['log'], blob: Blob): Promise<void> {
+  try {
+    await raw.remove(blob)
+  } catch (error) {
+    log.warn({ err: error, address: blob.address }, 'a blob without a row could not be removed')
   }
 }

@@ -9,7 +9,11 @@ interface BlobKeyRow {
   readonly sealed_key: Buffer
 }
 
-const COUNT = 'SELECT key_id, count(*) AS blobs FROM blob GROUP BY key_id'
+/** Without those whose key was destroyed. */
+const COUNT = `
+  SELECT key_id, count(*) AS blobs FROM blob
+  WHERE sealed_key IS NOT NULL OR key_id IS NULL
+  GROUP BY key_id`
 
 /** Two ranges of ix_blob_key_id, so that the key id that is left out is not read over. */
 const LIST = `

@@ -171,7 +171,8 @@ export function createUploads(pool: pg.Pool): Uploads {
       const where = [lost.organization, lost.contentDigest, lost.address]
       const key = [sealedKey?.keyId ?? null, sealedKey?.sealed ?? null]
       const values = [...where, address, storedSize, middleware, ...key]
-      await translated(() => pool.query(REPLACE_BLOB, values))
+      const { rowCount } = await translated(() => pool.query(REPLACE_BLOB, values))
+      return rowCount === 1
     },
     commitUpload: async (files) => {
       // A large one has a connection of its own: the small ones do not wait for it.

@@ -58,18 +58,44 @@ export function createDiskReader(
         try {
           await file.expectSize()
           await file.expectDigest()
+          await expectKey(file, blob, byName.get(blob.middleware))
           return true
         } finally {
           await file.close()
         }
       } catch (error) {
-        if (!(error instanceof BytesError) || error.code === 'storage_unavailable') throw error
-        return false
+        if (isUnreadable(error)) return false
+        throw error
       }
     },
 
     remove: (blob) => storageErrors(() => rm(pathOf(blob), { force: true })),
   }
+}
+
+/**
+ * Reads the first byte, which tells whether the blob's key fits. Who lacks the private key cannot
+ * tell, and takes it for granted.
+ * @throws BytesError `blob_damaged`
+ */
+async function expectKey(
+  file: StoredBytes,
+  blob: BlobLocation,
+  middleware: FileMiddleware | undefined,
+): Promise<void> {
+  try {
+    const first = middleware?.decode(file, { start: 0, end: Math.min(1, blob.size) }, blob) ?? []
+    for await (const _ of first);
+  } catch (error) {
+    if (!(error instanceof BytesError) || error.code !== 'key_missing') throw error
+  }
+}
+
+/** Whether a read failed because of the blob itself, and not of the machine. */
+function isUnreadable(error: unknown): boolean {
+  if (!(error instanceof BytesError)) return false
+  if (error.code !== 'storage_unavailable') return true
+  return hasCode(error.cause, 'EIO', 'ELOOP', 'EISDIR')
 }
 
 function openFile(path: string): Promise<FileHandle> {

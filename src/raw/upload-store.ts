@@ -26,8 +26,9 @@ export interface UploadStoreOptions {
   readonly filePermission: number
   /** Bytes of the file system that stay free. */
   readonly reserveBytes: number
-  /** Undefined to write uploads as they are. */
-  readonly cipher?: UploadCipher | undefined
+  readonly cipher: UploadCipher
+  /** Whether new uploads are written with the cipher. */
+  readonly ciphered: boolean
 }
 
 /** Pieces in which a complete upload is read. */
@@ -47,7 +48,7 @@ const recordSchema = z.object({
   createdAt: z.number(),
   rawId: z.string().nullable(),
   /** Of the cipher that the bytes are written with; null for none. */
-  cipherId: z.string().nullable(),
+  cipherId: z.string().nullable().default(null),
   /** Where a chunk begins that is not confirmed yet: what is behind it does not count. */
   uncheckedFrom: z.number().nullable(),
 })
@@ -68,7 +69,7 @@ export async function openUploadStore(options: UploadStoreOptions): Promise<Uplo
   const directory = join(options.dataDir, 'uploads')
   const folders = new Folders(options.dataDir, options.folderPermission)
   const space = new FreeSpace(options.dataDir, options.reserveBytes)
-  const { cipher } = options
+  const { cipher, ciphered } = options
   await storageErrors(() => folders.ensure(directory))
 
   const dataOf = (id: Uuid): string => join(directory, `${id}.data`)
@@ -96,13 +97,14 @@ export async function openUploadStore(options: UploadStoreOptions): Promise<Uplo
   const readRecord = async (id: Uuid): Promise<UploadRecord | undefined> => {
     const text = await readFile(recordOf(id), 'utf8').catch(absent)
     const record = text === undefined ? undefined : recordSchema.safeParse(parsed(text)).data
-    const readable = record?.cipherId === null || record?.cipherId === cipher?.id
+    // Of one that is complete there are no bytes to be read.
+    const readable = !record?.cipherId || record.rawId !== null || record.cipherId === cipher.id
     return readable ? record : undefined
   }
 
   /** What turns the bytes of an upload from `offset` on into stored ones, and back. */
   const turningAt = (id: Uuid, { cipherId }: Pick<UploadRecord, 'cipherId'>, offset: number) =>
-    (cipherId === null ? undefined : cipher?.at(id, offset)) ?? ((piece: Uint8Array) => piece)
+    cipherId === null ? (piece: Uint8Array) => piece : cipher.at(id, offset)
 
   /** Opens the bytes for a chunk, and drops what an unconfirmed one has left behind. */
   const beginChunk = async (id: Uuid, offset: number, checked: boolean): Promise<Chunk> => {
@@ -134,7 +136,12 @@ export async function openUploadStore(options: UploadStoreOptions): Promise<Uplo
         await writeFile(dataOf(id), 'wx', Buffer.alloc(0))
         const tags = [...upload.tags]
         const createdAt = Date.now()
-        const fresh = { createdAt, rawId: null, cipherId: cipher?.id ?? null, uncheckedFrom: null }
+        const fresh = {
+          createdAt,
+          rawId: null,
+          cipherId: ciphered ? cipher.id : null,
+          uncheckedFrom: null,
+        }
         await putRecord(id, { ...upload, tags, ...fresh })
       }),
 

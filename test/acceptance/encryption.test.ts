@@ -141,6 +141,10 @@ describe('with NACL_SEALBOX', () => {
     for (const name of await readdir(folder)) {
       expect((await readFile(join(folder, name))).includes('easy to find')).toBe(false)
     }
+    // Other settings change new uploads only.
+    await restart({ ...sealing(first), BYTES_ENCRYPTION_MIDDLEWARE: 'IDENTITY' })
+    const head = await client.request(path, { method: 'HEAD', headers: tus })
+    expect(head.headers.get('upload-offset')).toBe('100001')
     await restart(sealing(first))
     const done = await patch(100_001, content.subarray(100_001))
     expect(done.status).toBe(204)
@@ -251,11 +255,36 @@ describe('with NACL_SEALBOX', () => {
     expect(await statuses()).toEqual([200, 500])
   })
 
-  it('without its key a content is gone for good', async () => {
+  it.each([
+    ['is gone', 'NULL'],
+    ['is damaged', 'set_byte(sealed_key, 40, get_byte(sealed_key, 40) # 1)'],
+    ["is another blob's", "(SELECT sealed_key FROM blob WHERE organization = 'other')"],
+  ])('a content whose key %s is lost, until it is stored again', async (_, key) => {
     await start(sealing(first))
+    await store1(bytes('another'), 'other')
     const id = await store1(bytes('to be shredded'))
-    await query(store.databaseUri, 'UPDATE blob SET sealed_key = NULL')
+    await query(store.databaseUri, `UPDATE blob SET sealed_key = ${key} WHERE organization = 'org'`)
     expect((await client.request(`/bytes/raw/${id}`)).status).toBe(500)
+    const again = await store1(bytes('to be shredded'))
+    const found = await Promise.all([id, again].map((each) => read(each)))
+    expect(found.map(String)).toEqual(['to be shredded', 'to be shredded'])
+    expect(await blobs()).toHaveLength(1)
+  })
+
+  it('leaves no file of an upload whose job goes before the commit', async () => {
+    await start(sealing(first))
+    const job = await client.job()
+    await query(
+      store.databaseUri,
+      `CREATE FUNCTION drop_job() RETURNS trigger LANGUAGE plpgsql AS
+         'BEGIN DELETE FROM boefje_meta; RETURN NEW; END';
+       CREATE TRIGGER drop_job BEFORE INSERT ON blob FOR EACH ROW EXECUTE FUNCTION drop_job()`,
+    )
+    const headers = { authorization: `Bearer ${client.token}`, 'content-type': OCTETS }
+    const path = `/bytes/raw?boefje_meta_id=${job}&tag=x`
+    const answer = await sendBody(service.url, path, headers, bytes('for nobody'))
+    expect(answer.status).toBe(404)
+    expect(await blobs()).toEqual([])
   })
 })
 

@@ -300,7 +300,7 @@ describe('wrong use', () => {
     for (const args of wrong) {
       const { code, stdout, stderr } = await keys(args)
       expect([code, stdout], args.join(' ')).toEqual([64, ''])
-      expect(stderr).toContain('Usage: bytes keys generate')
+      expect(stderr).toMatch(/^bytes: .*\nTry: bytes keys --help\n$/)
     }
   })
 

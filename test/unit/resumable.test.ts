@@ -10,8 +10,10 @@ import { BytesError } from '../../src/domain/errors.js'
 import type { UploadStore } from '../../src/domain/resumable-upload.js'
 import { Exclusive } from '../../src/flows/exclusive.js'
 import { createResumableUploads, type ResumablePorts } from '../../src/flows/resumable.js'
+import { UploadCipher } from '../../src/raw/upload-cipher.js'
 import { openUploadStore } from '../../src/raw/upload-store.js'
 
+const CIPHER = new UploadCipher('a secret of the tests')
 const HOUR = 60 * 60 * 1000
 const JOB = randomUUID()
 const RAW = randomUUID()
@@ -26,6 +28,8 @@ beforeEach(async () => {
     folderPermission: 0o750,
     filePermission: 0o604,
     reserveBytes: 0,
+    cipher: CIPHER,
+    ciphered: false,
   })
 })
 
@@ -92,11 +96,16 @@ describe('the store', () => {
               folderPermission: 0o750,
               filePermission: 0o604,
               reserveBytes: 0,
+              cipher: CIPHER,
+              ciphered: true,
             })
           }
           expect((await store.find(id))?.offset).toBe(expected.length)
         }
-        expect(await readFile(fileOf(id, 'data'))).toEqual(expected)
+        const stored = await readFile(fileOf(id, 'data'))
+        // After it was reopened the store writes new uploads with its cipher.
+        const { cipherId } = JSON.parse(await readFile(fileOf(id, 'json'), 'utf8'))
+        expect(cipherId === null ? stored : CIPHER.at(id, 0)(stored)).toEqual(expected)
       }),
       { numRuns: 50 },
     )
