@@ -179,6 +179,9 @@ describe('sealed boxes', () => {
     const written = [
       // The file key.
       ['random', false],
+      // The ephemeral private key, and its PKCS #8.
+      ['random', false],
+      ['private key', false],
       ['shared secret', false],
       ['box key', false],
       // The nonce, which is no secret.

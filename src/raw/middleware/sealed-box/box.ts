@@ -4,10 +4,10 @@
  * is BLAKE2b-24 of both public keys. Node does X25519, some ten times as fast as tweetnacl, which
  * does the rest of the box.
  */
-import { diffieHellman, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { diffieHellman, type KeyObject } from 'node:crypto'
 import { blake2b } from '@noble/hashes/blake2.js'
 import nacl from 'tweetnacl'
-import { KEY_LENGTH, publicBytesOf, publicKeyFrom } from './x25519.js'
+import { KEY_LENGTH, newPrivateKey, publicBytesOf, publicKeyFrom } from './x25519.js'
 
 /** A public X25519 key. */
 export interface PublicKey {
@@ -43,9 +43,9 @@ const ZEROS = new Uint8Array(16)
  * @throws Error for the few public keys that nothing can be sealed to, such as 32 zero bytes
  */
 export function seal(message: Uint8Array, recipient: PublicKey): Buffer {
-  const ephemeral = generateKeyPairSync('x25519')
-  const sender = publicBytesOf(ephemeral.publicKey)
-  const key = boxKey(ephemeral.privateKey, recipient.key)
+  const ephemeral = newPrivateKey()
+  const sender = publicBytesOf(ephemeral)
+  const key = boxKey(ephemeral, recipient.key)
   try {
     return Buffer.concat([sender, nacl.secretbox(message, nonceOf(sender, recipient.bytes), key)])
   } finally {

@@ -1,5 +1,5 @@
 /** X25519 keys (RFC 7748): 32 raw bytes on our side, key objects on the side of Node's crypto. */
-import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
+import { createPrivateKey, createPublicKey, type KeyObject, randomBytes } from 'node:crypto'
 
 /** Bytes of a raw key, public or private. */
 export const KEY_LENGTH = 32
@@ -26,8 +26,22 @@ export function privateKeyFrom(bytes: Uint8Array): KeyObject {
   }
 }
 
-/** The 32 bytes of a public key, also of a private one's. */
+/**
+ * A new private key. Not by `generateKeyPairSync`: with Node 20, to export the key of a pair that it
+ * has made can deadlock the process, when garbage is collected in the middle (the collector waits
+ * for the lock on the key that the export holds).
+ */
+export function newPrivateKey(): KeyObject {
+  const bytes = randomBytes(KEY_LENGTH)
+  try {
+    return privateKeyFrom(bytes)
+  } finally {
+    bytes.fill(0)
+  }
+}
+
+/** The 32 bytes of a public key, also of a private one's: the last ones of its SPKI (RFC 8410, section 4). */
 export function publicBytesOf(key: KeyObject): Buffer {
   const publicKey = key.type === 'private' ? createPublicKey(key) : key
-  return Buffer.from(publicKey.export({ format: 'jwk' }).x ?? '', 'base64url')
+  return publicKey.export({ format: 'der', type: 'spki' }).subarray(-KEY_LENGTH)
 }
