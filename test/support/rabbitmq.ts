@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync 
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { freePort } from './ports.js'
 
 const START_TIMEOUT_MS = 90_000
@@ -104,7 +105,11 @@ export async function startTestRabbitMQ(): Promise<TestBroker> {
     evaluate,
     pauseApp: () => control('rabbit:stop()'),
     resumeApp: () => control(`${BOOTED}, ok = rabbit:start(), rabbit:await_startup()`),
-    block: () => control('vm_memory_monitor:set_vm_memory_high_watermark(0.0)'),
+    block: async () => {
+      await control('vm_memory_monitor:set_vm_memory_high_watermark(0.0)')
+      // The alarm goes off a moment later.
+      while ((await evaluate('rabbit_alarm:get_alarms() =/= []')) !== 'true') await sleep(20)
+    },
     unblock: () =>
       control(`vm_memory_monitor:set_vm_memory_high_watermark({absolute, ${MEMORY_LIMIT}})`),
     freeze: () => void running().process.kill('SIGSTOP'),
