@@ -18,7 +18,7 @@ const TUS = { 'tus-resumable': '1.0.0' }
 /** Statuses after which the offset is asked for: late, conflict, locked, failure. */
 const ASK_AGAIN: readonly (number | undefined)[] = [408, 409, 423, 500]
 /** How long the removal of an upload that failed may take, in milliseconds. */
-const REMOVAL_MS = 2000
+const REMOVAL_MS = 10_000
 
 export interface ResumableOptions {
   /** Of the job that the file belongs to. */

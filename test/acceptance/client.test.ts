@@ -1,7 +1,7 @@
 /** The client `bytes/client`, and the commands that use it, with the real program. */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -395,7 +395,15 @@ describe('the commands', () => {
     const lengths = async () => (await filesBelow(uploads).catch(() => [])).length
     const before = await lengths()
     const child = spawnProcess(['put', path, '--organization', 'acme'], environment())
-    await eventually(async () => (await lengths()) > before, 'it has begun')
+    // Bytes have come: so the client knows where its upload is.
+    const begun = async () => {
+      const data = (await filesBelow(uploads)).filter((name) => name.endsWith('.data'))
+      const sizes = await Promise.all(
+        data.map(async (name) => (await stat(join(uploads, name))).size),
+      )
+      return sizes.some((size) => size > 0)
+    }
+    await eventually(() => begun().catch(() => false), 'it has begun')
     child.kill('SIGINT')
     const [, signal] = await once(child, 'close')
     expect(signal).toBe('SIGINT')
