@@ -5,7 +5,7 @@ DATA_DIR := $(if $(BYTES_DATA_DIR)$(shell grep -s '^BYTES_DATA_DIR=' .env),,BYTE
 NODE := $(DATA_DIR) node $(if $(wildcard .env),--env-file=.env)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test utest itest check done build bench migrations migrate sql
+.PHONY: help run test utest itest check done build bench tsa migrations migrate sql
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -37,6 +37,9 @@ bench: build tools ## Measure the service beside a bare server on this machine
 	@node bench/large.mjs
 	@node bench/encryption.mjs
 	@node bench/rotation.mjs
+
+tsa: ## Serve a timestamp authority for trying out, on http://127.0.0.1:3161/tsr
+	@node scripts/tsa.mjs --dir data/tsa
 
 migrations: build ## Write the migration for a changed schema: make migrations m='what changes'
 	@test -n "$(m)" || { echo "usage: make migrations m='what changes'"; exit 2; }

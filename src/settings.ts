@@ -16,6 +16,7 @@ import {
   type Variable,
   variable,
 } from './environment.js'
+import { problemsOfTimestamps, TIMESTAMP_VARIABLES } from './timestamp-settings.js'
 
 function permission(needed: number): (text: string) => number {
   return (text) => {
@@ -81,12 +82,7 @@ const VARIABLES = {
     'sha512',
     oneOf('sha512', 'sha224'),
   ),
-  hashRepository: variable(
-    'BYTES_EXT_HASH_REPOSITORY',
-    'hash repository: `IN_MEMORY`',
-    'IN_MEMORY',
-    oneOf('IN_MEMORY'),
-  ),
+  ...TIMESTAMP_VARIABLES,
   encryptionMiddleware: variable(
     'BYTES_ENCRYPTION_MIDDLEWARE',
     'file middleware for new blobs: `IDENTITY`, or `NACL_SEALBOX`, which encrypts them',
@@ -226,6 +222,7 @@ export function readSettings(env: Environment = process.env): Settings {
       missing.push(`${name}: not set; give the public key of ${VARIABLES.privateKey.name}`)
     }
   }
+  missing.push(...problemsOfTimestamps(values, given))
   problems.push(...missing, ...problemsOfPair(values.publicKey, values.privateKey))
   if (problems.length > 0) throw new SettingsError(problems)
   return values as Settings

@@ -23,6 +23,8 @@ const TABLE: Readonly<Record<ErrorCode, readonly [status: number, body?: (m: str
     database_conflict: [503],
     database_timeout: [503],
     broker_unavailable: [503],
+    hash_repository_failed: [503],
+    proof_not_found: [404],
   }
 
 /** How an error is answered; undefined for one that nobody expected. */

@@ -20,6 +20,8 @@ export type ErrorCode =
   | 'database_conflict'
   | 'database_timeout'
   | 'broker_unavailable'
+  | 'hash_repository_failed'
+  | 'proof_not_found'
 
 /** An expected failure. `message` is meant for the client: it holds no secret and no path. */
 export class BytesError extends Error {

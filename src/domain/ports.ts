@@ -1,5 +1,5 @@
 import type { RawFileEvent } from './events.js'
-import type { ContentDigest, MiddlewareName, SealedKey, SecureHash } from './models.js'
+import type { ContentDigest, MiddlewareName, SealedKey } from './models.js'
 
 /** Structured log of a tier. The message is constant text; what varies goes into `fields`. */
 export interface Log {
@@ -126,16 +126,6 @@ export interface RawRepository {
    * @throws BytesError `storage_full`, `storage_unavailable`
    */
   check(): Promise<{ freeBytes: number }>
-}
-
-/** The third party that a secure hash is given to. */
-export interface HashRepository {
-  /** Address of the third party, or null when there is none. */
-  readonly signingProviderUrl: string | null
-  /** Gives the hash away; resolves to the retrieval link. */
-  store(secureHash: SecureHash): Promise<string>
-  /** True when `link` was given for exactly this hash. */
-  verify(link: string, secureHash: SecureHash): Promise<boolean>
 }
 
 /** An event as it goes to the broker. */

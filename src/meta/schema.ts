@@ -138,3 +138,40 @@ export const outbox = pgTable('outbox', {
   headers: json('headers').$type<Record<string, string | number>>().notNull(),
   createdAt: instant('created_at').notNull().default(sql`now()`),
 })
+
+/** Ours: secure hashes that wait for a hash repository, committed with their raw files. */
+export const pendingHash = pgTable(
+  'pending_hash',
+  {
+    id: bigint('id', { mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+    rawFileId: uuid('raw_file_id')
+      .notNull()
+      .unique()
+      .references(() => rawFile.id, { onDelete: 'cascade' }),
+    claimId: uuid('claim_id'),
+    /** Until then nobody else claims it. */
+    claimedUntil: instant('claimed_until'),
+    createdAt: instant('created_at').notNull().default(sql`now()`),
+  },
+  (t) => [index('ix_pending_hash_claim_id').on(t.claimId)],
+)
+
+/** Ours: timestamp tokens (RFC 3161) of hash trees, in DER. */
+export const timestampToken = pgTable('timestamp_token', {
+  id: bigint('id', { mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+  token: bytea('token').notNull(),
+  createdAt: instant('created_at').notNull().default(sql`now()`),
+})
+
+/** Ours: the way from one secure hash to the root that a timestamp token is for (RFC 4998). */
+export const evidenceRecord = pgTable(
+  'evidence_record',
+  {
+    id: uuid('id').primaryKey(),
+    timestampTokenId: bigint('timestamp_token_id', { mode: 'number' })
+      .notNull()
+      .references(() => timestampToken.id),
+    reducedHashTree: bytea('reduced_hash_tree').notNull(),
+  },
+  (t) => [index('ix_evidence_record_timestamp_token_id').on(t.timestampTokenId)],
+)

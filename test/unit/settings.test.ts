@@ -37,6 +37,13 @@ it('has a default for everything', () => {
     filePermission: 0o640,
     hashingAlgorithm: 'sha512',
     hashRepository: 'IN_MEMORY',
+    pastebinUrl: 'https://pastebin.com',
+    timestampMinIntervalMs: 0,
+    timestampTimeoutSeconds: 10,
+    timestampMaxSkewSeconds: 300,
+    timestampBatchSize: 1,
+    timestampBatchSeconds: 10,
+    timestampMaxAgeSeconds: 3600,
     encryptionMiddleware: 'IDENTITY',
     maxBodyBytes: 100 * 1024 * MEBIBYTE,
     maxFilesPerUpload: 10_000,
@@ -69,7 +76,17 @@ it('reads each variable', () => {
     BYTES_FOLDER_PERMISSION: '0750',
     BYTES_FILE_PERMISSION: '600',
     BYTES_HASHING_ALGORITHM: 'SHA224',
-    BYTES_EXT_HASH_REPOSITORY: 'in_memory',
+    BYTES_EXT_HASH_REPOSITORY: 'rfc3161',
+    BYTES_PASTEBIN_API_DEV_KEY: 'k',
+    BYTES_PASTEBIN_URL: 'http://127.0.0.1:1/paste',
+    BYTES_RFC3161_PROVIDER: 'https://a.example/tsr, http://b.example:3161/?policy=1,',
+    BYTES_RFC3161_CERT_FILE: 'some/anchors.pem',
+    BYTES_RFC3161_MIN_INTERVAL_MS: '1500',
+    BYTES_RFC3161_TIMEOUT_SECONDS: '3',
+    BYTES_RFC3161_MAX_CLOCK_SKEW_SECONDS: '60',
+    BYTES_TIMESTAMP_BATCH_SIZE: '1000',
+    BYTES_TIMESTAMP_BATCH_SECONDS: '2',
+    BYTES_TIMESTAMP_MAX_AGE_SECONDS: '60',
     BYTES_ENCRYPTION_MIDDLEWARE: 'Nacl_SealBox',
     BYTES_PUBLIC_KEY_B64: publicKey,
     BYTES_PRIVATE_KEY_B64: privateKey,
@@ -103,7 +120,17 @@ it('reads each variable', () => {
     folderPermission: 0o750,
     filePermission: 0o600,
     hashingAlgorithm: 'sha224',
-    hashRepository: 'IN_MEMORY',
+    hashRepository: 'RFC3161',
+    pastebinKey: 'k',
+    pastebinUrl: 'http://127.0.0.1:1/paste',
+    timestampProviders: ['https://a.example/tsr', 'http://b.example:3161/?policy=1'],
+    timestampAnchors: resolve('some/anchors.pem'),
+    timestampMinIntervalMs: 1500,
+    timestampTimeoutSeconds: 3,
+    timestampMaxSkewSeconds: 60,
+    timestampBatchSize: 1000,
+    timestampBatchSeconds: 2,
+    timestampMaxAgeSeconds: 60,
     encryptionMiddleware: 'NACL_SEALBOX',
     publicKey: pair.publicKey,
     privateKey: pair.secretKey,
@@ -365,4 +392,45 @@ it('is documented in the README, word for word', () => {
   const text = readFileSync(README, 'utf8')
   const between = /<!-- settings -->\n([\s\S]*?)\n<!-- \/settings -->/.exec(text)?.[1]
   expect(between?.trim()).toBe(settingsTable())
+})
+
+describe('timestamps', () => {
+  it('need an authority', () => {
+    expect(problemsOf({ BYTES_EXT_HASH_REPOSITORY: 'RFC3161' })).toEqual([
+      'BYTES_RFC3161_PROVIDER: not set; give the URL of an authority, such as https://freetsa.org/tsr',
+    ])
+    expect(problemsOf({ BYTES_EXT_HASH_REPOSITORY: 'PASTEBIN' })).toEqual([
+      'BYTES_PASTEBIN_API_DEV_KEY: not set; give your developer key of Pastebin',
+    ])
+  })
+
+  it.each(['ftp://a.example', 'a.example/tsr', 'https://', ',', 'http://a.example, mailto:b@c'])(
+    'do not come from %j',
+    (text) => {
+      const env = { BYTES_EXT_HASH_REPOSITORY: 'RFC3161', BYTES_RFC3161_PROVIDER: text }
+      const [problem, ...more] = problemsOf(env)
+      expect(problem).toMatch(/^BYTES_RFC3161_PROVIDER: .* is not accepted; give /)
+      expect(more).toEqual([])
+    },
+  )
+
+  it('keep passwords out of what is recorded', () => {
+    const [problem] = problemsOf({ BYTES_RFC3161_PROVIDER: 'https://me:pass@a.example/tsr' })
+    expect(problem).toContain('give a URL without a user name or a password')
+    expect(problem).not.toContain('pass@')
+  })
+
+  it('refuse a URL that does not fit, one twice and one with a fragment', () => {
+    for (const url of [`https://a.example/${'x'.repeat(250)}`, 'http://a,http://a', 'http://a/#b'])
+      expect(problemsOf({ BYTES_RFC3161_PROVIDER: url })).toHaveLength(1)
+  })
+
+  it('are shared with an authority only', () => {
+    const batch = { BYTES_TIMESTAMP_BATCH_SIZE: '2' }
+    const rfc3161 = { BYTES_EXT_HASH_REPOSITORY: 'RFC3161', BYTES_RFC3161_PROVIDER: 'http://a' }
+    expect(problemsOf({ ...batch, ...rfc3161 })).toEqual([])
+    expect(problemsOf(batch)).toEqual([
+      'BYTES_TIMESTAMP_BATCH_SIZE: only RFC3161 lets files share a timestamp; give 1',
+    ])
+  })
 })
