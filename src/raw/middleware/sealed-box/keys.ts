@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import nacl from 'tweetnacl'
 import { type KeyPair, type PublicKey, seal } from './box.js'
-import { KEY_LENGTH, privateKeyFrom, publicBytesOf, publicKeyFrom } from './x25519.js'
+import { privateKeyFrom, publicBytesOf, publicKeyFrom } from './x25519.js'
 
 /** Raw keys of 32 bytes. */
 export interface RawKeys {
@@ -36,17 +36,6 @@ export function keyIdOf(publicKey: Uint8Array): string {
 export function generateKeyPair(): { publicKey: Uint8Array; privateKey: Uint8Array } {
   const { publicKey, secretKey } = nacl.box.keyPair()
   return { publicKey, privateKey: secretKey }
-}
-
-/**
- * A raw key from standard base64 (RFC 4648, section 4), in the one way that 32 bytes are written.
- * @returns undefined for anything else
- */
-export function parseKey(base64: string): Buffer | undefined {
-  const key = Buffer.from(base64, 'base64')
-  if (key.length === KEY_LENGTH && key.toString('base64') === base64) return key
-  key.fill(0)
-  return undefined
 }
 
 /** True when both raw keys are a pair. */
