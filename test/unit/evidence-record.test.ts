@@ -197,7 +197,7 @@ describe('encodeEvidenceRecord', () => {
   it('leaves the tree out when the leaf is the root', () => {
     const der = recordOf([])
     expect(der.toString('hex')).toBe(
-      '301d020101300d300b0609608648016503040203300930073005' + TOKEN.toString('hex'),
+      `301d020101300d300b0609608648016503040203300930073005${TOKEN.toString('hex')}`,
     )
     expect(decodeEvidenceRecord(der).reducedHashTree).toEqual([])
   })
