@@ -1,6 +1,5 @@
 /** Evidence records by Bouncy Castle, see `java/EvidenceRecords.java`. */
 import { execFile, spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,10 +11,15 @@ const PROGRAM = fileURLToPath(new URL('java/EvidenceRecords.java', import.meta.u
 /** Of Debian's package libbcpkix-java and those that it needs. */
 const JARS = ['bcprov', 'bcutil', 'bcpkix'].map((name) => `/usr/share/java/${name}.jar`)
 
-/** Whether there are a Java that runs source files, which takes its compiler, and Bouncy Castle. */
+const CLASS_PATH = JARS.join(':')
+
+/**
+ * Whether there are a Java that runs source files, which takes its compiler, and a Bouncy Castle
+ * that knows evidence records.
+ */
 export const hasBouncyCastle =
-  JARS.every((jar) => existsSync(jar)) &&
-  spawnSync('java', ['--describe-module', 'jdk.compiler']).status === 0
+  spawnSync('java', ['--describe-module', 'jdk.compiler']).status === 0 &&
+  spawnSync('javap', ['-cp', CLASS_PATH, 'org.bouncycastle.tsp.ers.ERSEvidenceRecord']).status === 0
 
 /** Starting Java takes seconds: first everything is asked, then it runs once. */
 export interface BouncyCastle {
@@ -51,7 +55,7 @@ export async function withBouncyCastle(
       run: async () => {
         for (const [name, bytes] of files) await writeFile(join(folder, name), bytes)
         await writeFile(join(folder, 'cases'), `${cases.join('\n')}\n`)
-        const args = ['-cp', JARS.join(':'), PROGRAM, folder, authority.rootFile, authority.url]
+        const args = ['-cp', CLASS_PATH, PROGRAM, folder, authority.rootFile, authority.url]
         const { stdout } = await promisify(execFile)('java', args, { maxBuffer: 2 ** 26 })
         return stdout.trimEnd().split('\n')
       },
