@@ -85,7 +85,7 @@ describe('buildHashTree', () => {
     expect(() => tree.reduced(-1)).toThrow(RangeError)
   })
 
-  it('proves each of up to 300 leaves with its own reduced tree, and no other leaf', () => {
+  it('proves each of up to 300 leaves with its own reduced tree, and of the others only its sibling', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 300 }), fc.nat(), fc.nat(), (count, one, two) => {
         const all = leaves(count)
@@ -100,8 +100,7 @@ describe('buildHashTree', () => {
         }
         const [own, other] = [one % count, two % count]
         const reduced = tree.reduced(own)
-        const isListed = reduced[0]?.some((hash) => leaf(other).equals(hash)) ?? own === other
-        if (!isListed && count > 1) {
+        if (other !== own && other !== (own ^ 1)) {
           expect(() => stepsFrom(leaf(other), reduced)).toThrow(EvidenceRecordError)
         }
         if (count > 1) expect(() => stepsFrom(leaf(count), reduced)).toThrow(/not of this/)
@@ -156,7 +155,7 @@ describe('stepsFrom', () => {
     fc.assert(
       fc.property(hash, list, fc.array(list, { maxLength: 5 }), (own, siblings, others) => {
         const tree = [sorted(own, ...siblings), ...others]
-        expect(rootFrom(own, tree).equals(rootByTheBook(own, tree) ?? '')).toBe(true)
+        expect(rootFrom(own, tree).equals(rootByTheBook(own, tree) ?? Buffer.alloc(0))).toBe(true)
       }),
     )
   })
