@@ -235,6 +235,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       hashes: createInMemoryHashRepository(),
       algorithm: settings.hashingAlgorithm,
       wakeRelay: () => relay?.wake(),
+      wakeTimestamper: () => undefined,
     }
     const retrievePorts = { meta, raw, countBlobError: metrics.countBlobError }
     const limits: UploadLimits = {
