@@ -3,6 +3,7 @@ import { BUNDLE, hashTreeName, inline } from '../domain/evidence-bundle.js'
 import type { TimestampProof } from '../domain/hash-repository.js'
 import type { RawFile } from '../domain/models.js'
 import type { Anchor } from './evidence-anchors.js'
+import type { NoProof } from './proof.js'
 import { algorithmOf } from './verify.js'
 
 /** A timestamp that verifies. */
@@ -16,18 +17,12 @@ export interface GuideTimestamp {
   readonly anchors: readonly Anchor[]
 }
 
-export interface GuideFacts {
-  readonly rawFile: RawFile
-  /** Why there is no timestamp, in a sentence. */
-  readonly timestamp: GuideTimestamp | string
-}
-
 /** The text of `VERIFY.md`. Of what users have chosen there is nothing in it. */
-export function guideText({ rawFile, timestamp }: GuideFacts): string {
-  const proved = typeof timestamp !== 'string'
+export function guideText(rawFile: RawFile, timestamp: GuideTimestamp | NoProof): string {
+  const proved = 'proof' in timestamp
   const parts = [
     `# Evidence for raw file ${rawFile.id}`,
-    proved ? whatIsProved(timestamp) : `**This bundle proves no time.** ${timestamp}`,
+    proved ? whatIsProved(timestamp) : whyNotProved(timestamp),
     'Run the commands below in the folder of this file. They need `openssl` (3.0 or later) and the ' +
       'commands of every Unix system, and neither the network nor the service that made the ' +
       'bundle. Each ends with an error when something is wrong.',
@@ -47,6 +42,15 @@ function whatIsProved({ proof, signer, serial }: GuideTimestamp): string {
     `The file \`${BUNDLE.content}\` existed, exactly as it is here, at **${proof.time}**, and so ` +
     `did the claim that its job ended at the time in \`${BUNDLE.endedAt}\`. The timestamp authority ` +
     `\`${inline(signer)}\` says so, by timestamp number \`${inline(serial)}\` (RFC 3161). ${way}`
+  )
+}
+
+function whyNotProved({ reason, publishedAt }: NoProof): string {
+  const told = `**This bundle proves no time:** ${inline(reason)}.`
+  if (publishedAt === undefined) return told
+  return (
+    `${told} See whether what is at \`${inline(publishedAt)}\` is the text of ` +
+    `\`${BUNDLE.secureHash}\`, and since when whoever keeps it there says that it is.`
   )
 }
 
@@ -81,20 +85,18 @@ function secureHashPart(secureHash: string | null): string {
 }
 
 function timestampPart({ proof }: GuideTimestamp): string {
-  const before =
-    proof.record === null
-      ? `\`${BUNDLE.token}\` is the timestamp of \`${BUNDLE.secureHash}\`.`
-      : `Other files share the timestamp \`${BUNDLE.token}\`. The SHA-512 of ` +
-        `\`${BUNDLE.secureHash}\` leads to it by way of the hashes in \`hash_tree\`: each step hashes ` +
-        `hashes that are put together. \`${BUNDLE.record}\` says the same in the form of RFC 4998, ` +
-        'for programs that read it.'
+  const alone = proof.steps.length === 0
+  const before = alone
+    ? `\`${BUNDLE.token}\` is the timestamp of \`${BUNDLE.secureHash}\`.`
+    : `Other files share the timestamp \`${BUNDLE.token}\`. The SHA-512 of ` +
+      `\`${BUNDLE.secureHash}\` leads to it by way of the hashes in \`hash_tree\`: each step hashes ` +
+      `hashes that are put together. \`${BUNDLE.record}\` says the same in the form of RFC 4998, ` +
+      'for programs that read it.'
   return [
     '## 3. The secure hash has a timestamp',
     `${before} The certificates are checked as of the time of the timestamp (\`-attime\`): that one ` +
       'of them has expired since does not matter.',
-    proof.record === null
-      ? block(verifyCommand(proof, BUNDLE.secureHash))
-      : block(...treeCommands(proof)),
+    alone ? block(verifyCommand(proof, BUNDLE.secureHash)) : block(...treeCommands(proof)),
     `To read the timestamp, with its time: \`openssl ts -reply -token_in -in ${BUNDLE.token} -text -token_out\``,
   ].join('\n\n')
 }
@@ -146,10 +148,7 @@ function anchorPart({ anchors }: GuideTimestamp): string {
       'authority publishes, and not with this page alone:',
     told.join('\n'),
     only !== undefined && more.length === 0
-      ? block(
-          command,
-          compared('fingerprint', `$(${command} | cut -d = -f 2)`, only.fingerprint),
-        )
+      ? block(command, compared('fingerprint', `$(${command} | cut -d = -f 2)`, only.fingerprint))
       : 'The fingerprint of each is told by `openssl x509 -noout -fingerprint -sha256`.',
   ].join('\n\n')
 }

@@ -1,4 +1,4 @@
-import { BytesError } from '../domain/errors.js'
+import { BytesError, type ErrorCode } from '../domain/errors.js'
 import type { Check, HashVerifier } from '../domain/hash-repository.js'
 import type { StoredRawFile, Uuid } from '../domain/models.js'
 import type { PendingHashes } from '../domain/pending-hashes.js'
@@ -71,6 +71,13 @@ export function algorithmOf(secureHash: string): HashingAlgorithm | undefined {
   return /^sha224:[0-9a-f]{56}$/.test(secureHash) ? 'sha224' : undefined
 }
 
+/** What failures to read say of a content: that it is wrong, or nothing. */
+const UNREADABLE: Readonly<Partial<Record<ErrorCode, false | null>>> = {
+  blob_missing: false,
+  blob_damaged: false,
+  key_missing: null,
+}
+
 async function checkContent(
   ports: VerifyPorts,
   file: StoredRawFile,
@@ -82,10 +89,11 @@ async function checkContent(
   try {
     hashes = await hashContent(ports, file, algorithm ?? 'sha512', signal)
   } catch (error) {
-    const passed = unreadable(error)
+    if (!(error instanceof BytesError)) throw error
+    const passed = UNREADABLE[error.code]
+    if (passed === undefined) throw error
     return [
-      // Not undefined: what else goes wrong has been thrown on.
-      { name: 'content_digest', passed, detail: (error as BytesError).message },
+      { name: 'content_digest', passed, detail: error.message },
       { name: 'secure_hash', passed: null, detail: 'not computed: the content cannot be read' },
     ]
   }
@@ -111,15 +119,6 @@ async function hashContent(
   return hasher.finish()
 }
 
-/** What the failure says of the content: that it is wrong, or nothing. Others are thrown on. */
-function unreadable(error: unknown): false | null {
-  if (error instanceof BytesError) {
-    if (error.code === 'blob_missing' || error.code === 'blob_damaged') return false
-    if (error.code === 'key_missing') return null
-  }
-  throw error
-}
-
 const compare = (name: string, recorded: string, found: string): Check =>
   recorded === found
     ? { name, passed: true, detail: found }
@@ -137,17 +136,26 @@ export function noSecureHash(secureHash: string | null): string {
  * @throws BytesError `database_unavailable`
  */
 export async function checkLink(
-  { verifiers, pending }: Pick<VerifyPorts, 'verifiers' | 'pending'>,
-  { rawFile: { id, secureHash, hashRetrievalLink: link } }: StoredRawFile,
+  ports: Pick<VerifyPorts, 'verifiers' | 'pending' | 'meta'>,
+  file: StoredRawFile,
 ): Promise<LinkFindings> {
-  if (link === null) return { checks: [], thirdParty: false, pending: await pending.isPending(id) }
-  const unknown = (detail: string): LinkFindings => {
-    const checks = [{ name: 'retrieval_link', passed: null, detail }]
-    return { checks, thirdParty: false, pending: false }
+  const { id, secureHash } = file.rawFile
+  let link = file.rawFile.hashRetrievalLink
+  if (link === null && (await ports.pending.isPending(id))) {
+    return nothing('the secure hash waits to be given to a third party', true)
   }
-  if (secureHash === null) return unknown(noSecureHash(null))
-  const verifier = verifiers.find((each) => each.recognizes(link))
-  if (!verifier) return unknown('the link is of a kind that is not known here')
+  // It may have come while the content was read.
+  link ??= (await ports.meta.findRawFile(id))?.rawFile.hashRetrievalLink ?? null
+  if (link === null) return nothing('the secure hash was given to no third party')
+  if (secureHash === null) return nothing(noSecureHash(null))
+  const given = link
+  const verifier = ports.verifiers.find((each) => each.recognizes(given))
+  if (!verifier) return nothing('the link is of a kind that is not known here')
   const checks = await verifier.verify(link, secureHash)
   return { checks, thirdParty: verifier.thirdParty, pending: false }
+}
+
+function nothing(detail: string, pending = false): LinkFindings {
+  const checks = [{ name: 'retrieval_link', passed: null, detail }]
+  return { checks, thirdParty: false, pending }
 }

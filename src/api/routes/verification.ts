@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import type { EvidenceRecords } from '../../domain/evidence-records.js'
 import { arrayText, objectText } from '../../domain/wire-text.js'
 import type { EvidencePorts } from '../../flows/evidence.js'
 import { findRawFile } from '../../flows/retrieve.js'
@@ -8,17 +7,15 @@ import { uuid } from '../fields.js'
 import { detail } from '../problems.js'
 import { type AppContext, json, type Route, route } from '../route.js'
 import * as schemas from '../schemas.js'
-
-export interface VerificationPorts extends EvidencePorts {
-  readonly records: Pick<EvidenceRecords, 'find'>
-}
+import { evidenceRoutes } from './evidence.js'
 
 const rawId = z.object({ raw_id: uuid })
 const absent = { description: 'There is no such raw file', schema: schemas.failure }
 
-/** Verification of raw files. */
-export function verificationRoutes(ports: VerificationPorts): Route[] {
+/** Verification of raw files, and what outsiders verify them with. */
+export function verificationRoutes(ports: EvidencePorts): Route[] {
   return [
+    ...evidenceRoutes(ports),
     route({
       method: 'get',
       pattern: '/bytes/raw/{raw_id}/verify',
