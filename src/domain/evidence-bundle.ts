@@ -27,3 +27,6 @@ export const hashTreeName = (number: number): string => `hash_tree/${number}.bin
 export function inline(text: string): string {
   return text.replace(/[\p{C}\p{Zl}\p{Zp}`]+/gu, ' ').trim()
 }
+
+/** Whether `hashTreeName` gives this name for a number below 1000. */
+export const isHashTreeName = (name: string): boolean => /^hash_tree\/[1-9]\d{0,2}\.bin$/.test(name)

@@ -54,10 +54,13 @@ async function whyNot(
   const none = (reason: string, publishedAt?: string) => ({ reason, publishedAt })
   if (secureHash === null) return none(noSecureHash(null))
   if (link === null) {
-    const waits = await ports.pending.isPending(id)
-    return waits
-      ? none('the secure hash still waits for its timestamp: ask again later')
-      : none('the secure hash was given to no third party')
+    if (await ports.pending.isPending(id)) {
+      return none('the secure hash still waits for its timestamp: ask again later')
+    }
+    const now = await ports.meta.findRawFile(id)
+    return now === undefined || now.rawFile.hashRetrievalLink === null
+      ? none('the secure hash was given to no third party')
+      : none('the timestamp has come this very moment: ask again')
   }
   const { checks, thirdParty } = await checkLink(ports, file)
   const wrong = checks.find(({ passed }) => passed !== true)?.detail ?? 'it does not verify'
