@@ -54,6 +54,7 @@ const STAGES = {
   weak_certificate: 'certificate',
   not_a_ca: 'certificate',
   path_too_long: 'certificate',
+  wrong_ess_path: 'certificate',
   stray_certificate: 'certificate',
 } as const satisfies Record<string, TimestampStage | null>
 

@@ -1,6 +1,14 @@
 import type { Instant } from '../../domain/instant.js'
+import type { Digest } from './algorithms.js'
 import type { Anchors } from './anchors.js'
+import { type Certificate, pemOf } from './certificate.js'
+import { DerError, hexOf, sameBytes } from './der.js'
 import { TimestampError } from './errors.js'
+import { StructureError } from './fields.js'
+import { findPath, refuseStrays } from './path.js'
+import { readSignedData, type SignedData } from './signed-data.js'
+import { checkEssPath, checkProfile, checkSignature } from './signer.js'
+import { readTstInfo, type TstInfo } from './tst-info.js'
 
 /** One certificate of the path that a timestamp was verified with. */
 export interface PathCertificate {
@@ -33,7 +41,39 @@ export interface VerifiedToken {
   readonly chain: readonly PathCertificate[]
 }
 
-export type ImprintAlgorithm = 'sha512' | 'sha384' | 'sha256'
+/** Of what a timestamp is for. */
+export type ImprintAlgorithm = Digest
+
+function pathCertificate(certificate: Certificate): PathCertificate {
+  const { subject, issuer, serial, notBefore, notAfter } = certificate
+  return { subject, issuer, serial, notBefore, notAfter }
+}
+
+/** Runs a check; what is no DER, or has another structure, is refused in words of the token. */
+function read<T>(check: () => T): T {
+  try {
+    return check()
+  } catch (cause) {
+    if (cause instanceof DerError) {
+      throw new TimestampError('malformed_der', `the token is damaged: ${cause.message}`, { cause })
+    }
+    if (cause instanceof StructureError) {
+      const what = `the token is not as RFC 3161 wants it: ${cause.message}`
+      throw new TimestampError('malformed_token', what, { cause })
+    }
+    throw cause
+  }
+}
+
+function checkImprint(info: TstInfo, imprint: Uint8Array, hashAlgorithm: ImprintAlgorithm): void {
+  if (info.hashAlgorithm !== hashAlgorithm) {
+    const what = `the timestamp is not for a digest of the algorithm ${hashAlgorithm}`
+    throw new TimestampError('wrong_imprint_algorithm', what)
+  }
+  if (!sameBytes(info.imprint, imprint)) {
+    throw new TimestampError('wrong_imprint', 'the timestamp is for something else')
+  }
+}
 
 /**
  * Verifies a TimeStampToken (RFC 3161, section 2.4.2), its certificates at genTime.
@@ -42,10 +82,32 @@ export type ImprintAlgorithm = 'sha512' | 'sha384' | 'sha256'
  * @throws TimestampError of the first stage that does not pass, in the order of `TimestampStage`
  */
 export function verifyToken(
-  _token: Uint8Array,
-  _imprint: Uint8Array,
-  _hashAlgorithm: ImprintAlgorithm,
-  _anchors: Anchors,
+  token: Uint8Array,
+  imprint: Uint8Array,
+  hashAlgorithm: ImprintAlgorithm,
+  anchors: Anchors,
 ): VerifiedToken {
-  throw new TimestampError('malformed_der', 'the token is no DER')
+  const { data, info } = read((): { data: SignedData; info: TstInfo } => {
+    const data = readSignedData(token)
+    return { data, info: readTstInfo(data.content) }
+  })
+  checkImprint(info, imprint, hashAlgorithm)
+  const trusted = anchors.certificates
+  const { certificate, attributes } = read(() =>
+    checkSignature(data, [...data.certificates, ...trusted]),
+  )
+  checkProfile(certificate, info.tsa)
+  const path = findPath(certificate, data.certificates, trusted, info.time)
+  checkEssPath(attributes, path)
+  refuseStrays(data.certificates, trusted)
+  return {
+    time: info.time,
+    accuracyMs: info.accuracyMs,
+    serial: hexOf(info.serialNode),
+    signer: certificate.subject,
+    policy: info.policy,
+    nonce: info.nonceNode === undefined ? null : hexOf(info.nonceNode),
+    certificates: pemOf(data.certificates),
+    chain: path.map(pathCertificate),
+  }
 }
