@@ -12,6 +12,7 @@ import { rawListRoutes } from './api/routes/raw-lists.js'
 import { serviceRoutes } from './api/routes/service.js'
 import { tokenRoute } from './api/routes/token.js'
 import { uploadRoutes } from './api/routes/uploads.js'
+import { verificationRoutes } from './api/routes/verification.js'
 import { startServer } from './api/server.js'
 import { UploadGate, type UploadLimits } from './api/upload-limits.js'
 import { composeDatabase } from './compose-database.js'
@@ -185,6 +186,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       ...rawRoutes(retrievePorts),
       ...contentRoutes(retrievePorts),
       ...rawListRoutes(retrievePorts),
+      ...verificationRoutes({ ...retrievePorts, ...timestamps }),
     ]
     const app = createApp({
       routes: [...api, ...docsRoutes(api, VERSION)],
