@@ -11,6 +11,7 @@ import {
   type Variable,
   variable,
 } from './environment.js'
+import { TIMESTAMP_VARIABLES } from './timestamp-settings.js'
 
 const VARIABLES = {
   url: variable(
@@ -45,6 +46,19 @@ export function readClientSettings(env: Environment = process.env): ClientSettin
   }
   if (problems.length > 0) throw new SettingsError(problems)
   return values as ClientSettings
+}
+
+/**
+ * The file of trust anchors, of which the service has the same variable.
+ * @returns its path, undefined when it is not set, and the variable's name
+ */
+export function readAnchorFile(env: Environment = process.env): {
+  path: string | undefined
+  name: string
+} {
+  const { timestampAnchors } = TIMESTAMP_VARIABLES
+  const { values } = readVariables({ timestampAnchors }, env)
+  return { path: values.timestampAnchors, name: timestampAnchors.name }
 }
 
 /** The variables for a help text, a line each. */

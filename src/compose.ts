@@ -1,6 +1,5 @@
 /** Builds the adapters that the settings ask for, joins them, and releases them in reverse order. */
 import { createRequire } from 'node:module'
-import { join } from 'node:path'
 import { createApp } from './api/app.js'
 import { createAuth } from './api/auth.js'
 import { createMetrics } from './api/metrics.js'
@@ -13,28 +12,25 @@ import { rawListRoutes } from './api/routes/raw-lists.js'
 import { serviceRoutes } from './api/routes/service.js'
 import { tokenRoute } from './api/routes/token.js'
 import { uploadRoutes } from './api/routes/uploads.js'
+import { verificationRoutes } from './api/routes/verification.js'
 import { startServer } from './api/server.js'
 import { UploadGate, type UploadLimits } from './api/upload-limits.js'
+import { composeDatabase } from './compose-database.js'
+import { releaseAll, releasing } from './compose-releases.js'
+import { composeStorage } from './compose-storage.js'
+import { composeTimestamps, readAnchors, startStamping } from './compose-timestamps.js'
 import { type Credentials, generatedCredentials } from './credentials.js'
 import type { Log } from './domain/ports.js'
-import { startEmbeddedPostgres } from './embedded/postgres.js'
 import { createRabbitMQEventManager } from './events/rabbitmq.js'
-import { createCountsReader } from './flows/counts.js'
+import { createCountsReader, shared } from './flows/counts.js'
 import type { IngestPorts } from './flows/ingest.js'
 import { ingestFile } from './flows/ingest-file.js'
 import { type Relay, startRelay } from './flows/relay.js'
 import { createResumableUploads, type ResumableUploads } from './flows/resumable.js'
 import { startUploadSweep } from './flows/upload-sweep.js'
-import { createInMemoryHashRepository } from './hashing/in-memory.js'
 import { createBlobKeys } from './meta/blob-keys.js'
-import { type Database, openDatabase, waitForDatabase } from './meta/client.js'
-import { applyMigrations } from './meta/migrator.js'
 import { createOutbox } from './meta/outbox.js'
 import { createMetaRepository } from './meta/repository.js'
-import { type DiskRepositoryOptions, openDiskRepository } from './raw/disk-repository.js'
-import { makeDirectories } from './raw/durable.js'
-import { createMiddlewares } from './raw/middleware/all.js'
-import { createKeyRing } from './raw/middleware/sealed-box/keys.js'
 import { UploadCipher } from './raw/upload-cipher.js'
 import { openUploadStore } from './raw/upload-store.js'
 import type { Settings } from './settings.js'
@@ -52,75 +48,6 @@ export interface Service {
   readonly failed: Promise<void>
   /** Finishes the requests in flight, stops the loops and closes everything. */
   stop(): Promise<void>
-}
-
-/** Closes one part. */
-export type Release = () => Promise<unknown>
-
-/** Runs `build` with a list of releasers; when it fails, what was built is released again. */
-async function releasing<T>(log: Log, build: (releases: Release[]) => Promise<T>): Promise<T> {
-  const releases: Release[] = []
-  try {
-    return await build(releases)
-  } catch (error) {
-    await releaseAll(releases, log)
-    throw error
-  }
-}
-
-/** In reverse order. One that fails does not keep the others from being released. */
-export async function releaseAll(releases: Release[], log: Log): Promise<void> {
-  for (let release = releases.pop(); release; release = releases.pop()) {
-    try {
-      await release()
-    } catch (error) {
-      log.error({ err: error }, 'a part could not be closed')
-    }
-  }
-}
-
-/**
- * Opens the database of the settings, or starts the embedded one, and brings it up to date.
- * @throws BytesError `database_unavailable`, or the error of a failed migration
- */
-export async function composeDatabase(
-  settings: Settings,
-  log: Log,
-  releases: Release[],
-  onFailed: () => void,
-  signal?: AbortSignal,
-): Promise<Database> {
-  const uri = settings.dbUri ?? (await composeEmbedded(settings, log, releases, onFailed))
-  const database = openDatabase(uri, settings.dbPoolSize, log)
-  releases.push(() => database.close())
-  await waitForDatabase(database.pool, settings.dbConnectTimeoutSeconds * 1000, log, signal)
-  if (settings.migrateOnStart) await applyMigrations(uri)
-  return database
-}
-
-async function composeEmbedded(
-  settings: Settings,
-  log: Log,
-  releases: Release[],
-  onFailed: () => void,
-): Promise<string> {
-  // Postgres may run as another user, who has to get through to its own directory.
-  await makeDirectories(settings.dataDir, settings.folderPermission | 0o111)
-  const dataDir = join(settings.dataDir, 'postgres')
-  const embedded = await startEmbeddedPostgres({ dataDir, log })
-  releases.push(() => embedded.stop())
-  void embedded.exited.then(({ expected }) => {
-    if (!expected) onFailed()
-  })
-  return embedded.uri
-}
-
-/** Applies the migrations and returns. */
-export async function migrateOnly(settings: Settings, log: Log): Promise<void> {
-  await releasing(log, async (releases) => {
-    await composeDatabase({ ...settings, migrateOnStart: true }, log, releases, () => undefined)
-    await releaseAll(releases, log)
-  })
 }
 
 /** The given credentials; what is missing of them is generated. */
@@ -164,14 +91,6 @@ async function composeUploads(
   )
 }
 
-/** The file middleware that the settings ask for, and all that may have been asked for before. */
-function middlewareOf(settings: Settings): Pick<DiskRepositoryOptions, 'middleware' | 'readers'> {
-  const readers = createMiddlewares(createKeyRing(settings))
-  const middleware = readers.find(({ name }) => name === settings.encryptionMiddleware)
-  if (!middleware) throw new Error(`there is no middleware ${settings.encryptionMiddleware}`)
-  return { middleware, readers }
-}
-
 /**
  * Starts the service; resolves when it accepts requests.
  * @param signal ends a start that waits for its database
@@ -183,20 +102,16 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       onFailed = resolve
     })
     // First, as it wipes the private keys of the settings.
-    const middleware = middlewareOf(settings)
+    const openStorage = composeStorage(settings)
+    const anchors = await readAnchors(settings)
     const database = await composeDatabase(settings, log, releases, onFailed, signal)
     const { credentials, generated } = await credentialsOf(settings)
     const meta = createMetaRepository(database)
-    const raw = await openDiskRepository({
-      dataDir: settings.dataDir,
-      folderPermission: settings.folderPermission,
-      filePermission: settings.filePermission,
-      reserveBytes: settings.diskReserveBytes,
-      ...middleware,
-    })
+    const raw = await openStorage()
+    const timestamps = composeTimestamps(settings, anchors, database.pool)
+    const { pending } = timestamps
     const readCounts = createCountsReader(
-      meta,
-      createBlobKeys(database.pool),
+      { meta, blobKeys: createBlobKeys(database.pool), pending },
       settings.metricsTtlSeconds,
     )
     const metrics = createMetrics(VERSION, readCounts)
@@ -222,6 +137,9 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       log.warn({}, 'QUEUE_URI is not set: events wait in the database until it is')
     }
 
+    const timestamper = await startStamping(timestamps, settings, log, metrics.timestamps)
+    if (timestamper) releases.push(() => timestamper.stop())
+
     const auth = createAuth({
       ...credentials,
       tokenLifetimeMs: settings.accessTokenExpireMinutes * 60_000,
@@ -232,9 +150,10 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       log,
       meta,
       raw,
-      hashes: createInMemoryHashRepository(),
+      hashes: timestamps.inline,
       algorithm: settings.hashingAlgorithm,
       wakeRelay: () => relay?.wake(),
+      wakeTimestamper: () => timestamper?.wake(),
     }
     const retrievePorts = { meta, raw, countBlobError: metrics.countBlobError }
     const limits: UploadLimits = {
@@ -247,7 +166,19 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
     const sweep = startUploadSweep(uploads, log)
     releases.push(() => sweep.stop())
     const api = [
-      ...serviceRoutes({ version: VERSION, meta, raw, events, metrics }),
+      ...serviceRoutes({
+        version: VERSION,
+        meta,
+        raw,
+        events,
+        timestamps: timestamps.inline
+          ? undefined
+          : {
+              pendingState: shared(() => pending.pendingState()),
+              maxAgeSeconds: settings.timestampMaxAgeSeconds,
+            },
+        metrics,
+      }),
       tokenRoute(auth, idleMs),
       ...jobRoutes(meta),
       ingestRoute(ingestPorts, limits),
@@ -255,6 +186,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       ...rawRoutes(retrievePorts),
       ...contentRoutes(retrievePorts),
       ...rawListRoutes(retrievePorts),
+      ...verificationRoutes({ ...retrievePorts, ...timestamps }),
     ]
     const app = createApp({
       routes: [...api, ...docsRoutes(api, VERSION)],

@@ -23,7 +23,7 @@ const COMMANDS: Readonly<Record<string, readonly [about: string, load: () => Pro
   put: ['store files', async () => (await import('./cli/put.js')).command],
   get: ['write the content of a raw file', async () => (await import('./cli/get.js')).command],
   verify: [
-    'compute the digests of a raw file anew',
+    'check a raw file, an evidence bundle or all that is stored',
     async () => (await import('./cli/verify.js')).command,
   ],
 }

@@ -12,7 +12,16 @@ const TIERS: readonly (readonly string[])[] = [
   ['raw', 'hashing', 'meta', 'events', 'embedded', 'client'],
   ['flows'],
   ['api'],
-  ['cli', 'compose.ts', 'main.ts', 'credentials.ts'],
+  [
+    'cli',
+    'compose.ts',
+    'compose-database.ts',
+    'compose-releases.ts',
+    'compose-storage.ts',
+    'compose-timestamps.ts',
+    'main.ts',
+    'credentials.ts',
+  ],
 ]
 const TOP = TIERS.length - 1
 /** They import nothing of ours, and are no business of the domain, the adapters and the flows. */

@@ -1,6 +1,8 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import { BytesError } from '../domain/errors.js'
 import type { Counts } from '../flows/counts.js'
+import type { TimestamperObserver } from '../flows/timestamper.js'
+import { createTimestampMetrics } from './timestamp-metrics.js'
 
 export interface Metrics {
   /** The page in the Prometheus text format; without what the database counts while it is away. */
@@ -8,6 +10,8 @@ export interface Metrics {
   observeRequest(request: { route: string; method: string; status: number; seconds: number }): void
   countEvents(outcome: 'published' | 'failed', events: number): void
   countBlobError(code: string): void
+  /** Of the timestamper. */
+  readonly timestamps: TimestamperObserver
 }
 
 /** Gauges of Node's that are named like counters. */
@@ -77,6 +81,7 @@ export function createMetrics(version: string, readCounts: () => Promise<Counts>
   })
   blobErrors.inc({ code: 'blob_missing' }, 0)
   blobErrors.inc({ code: 'blob_damaged' }, 0)
+  const timestamps = createTimestampMetrics(registers)
   new Gauge({
     name: 'bytes_build_info',
     help: 'Version that runs; the value is always 1.',
@@ -98,6 +103,7 @@ export function createMetrics(version: string, readCounts: () => Promise<Counts>
       blobs.reset()
       outboxEvents.remove()
       outboxAge.remove()
+      timestamps.setPending(counts?.pendingHashes)
       if (!counts) return contractGauges(undefined) + (await registry.metrics())
       for (const row of counts.organizations) {
         const labels = { organization_id: row.organization }
@@ -114,6 +120,7 @@ export function createMetrics(version: string, readCounts: () => Promise<Counts>
     },
     countEvents: (outcome, events) => relayed.inc({ outcome }, events),
     countBlobError: (code) => blobErrors.inc({ code }),
+    timestamps,
   }
 }
 

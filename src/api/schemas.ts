@@ -178,6 +178,24 @@ export const formUpload = z
   })
   .meta({ id: 'FormUpload', description: 'Files that a job produced' })
 
+/** Answer of a verification. */
+export const verification = z
+  .object({
+    raw_file: uuid,
+    verdict: z.enum(['verified', 'pending', 'failed', 'unverifiable']),
+    checks: z.array(
+      z.object({
+        name: text,
+        passed: z.boolean().nullable().meta({ description: 'Null: it could not be checked' }),
+        detail: text.meta({ description: 'What was found, or what is wrong' }),
+        time: text.optional().meta({ format: 'date-time', description: 'Of the timestamp' }),
+        signer: text.optional().meta({ description: 'Distinguished name of the authority' }),
+        serial: text.optional().meta({ description: 'Serial number of the timestamp, in hex' }),
+      }),
+    ),
+  })
+  .meta({ id: 'Verification', description: 'What came of the checks of one raw file' })
+
 /** Form of a log-in. */
 export const credentials = z
   .object({

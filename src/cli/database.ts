@@ -1,5 +1,6 @@
 import { join } from 'node:path'
-import { composeDatabase, type Release, releaseAll } from '../compose.js'
+import { composeDatabase } from '../compose-database.js'
+import { type Release, releaseAll } from '../compose-releases.js'
 import type { Log } from '../domain/ports.js'
 import { findRunningPostgres, hasCluster } from '../embedded/running.js'
 import type { Database } from '../meta/client.js'

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { migrateOnly } from '../compose.js'
+import { migrateOnly } from '../compose-database.js'
 import { createLogger } from '../logging.js'
 import { readSettings } from '../settings.js'
 import type { Command } from './command.js'

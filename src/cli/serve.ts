@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import type { Logger } from 'pino'
 import { type Service, startService } from '../compose.js'
+import { SettingsError } from '../environment.js'
 import { createLogger } from '../logging.js'
 import { readSettings, type Settings } from '../settings.js'
 import type { Command } from './command.js'
@@ -47,6 +48,8 @@ async function serve(): Promise<number> {
       log.info({}, 'stopped')
       return 0
     }
+    // Of files that settings name.
+    if (error instanceof SettingsError) throw error
     log.error(whyNot(error), 'the service could not start')
     return 1
   }

@@ -3,7 +3,7 @@ import { createHash, type Hash } from 'node:crypto'
 import { parseInstant, pythonTimestamp } from '../domain/instant.js'
 import { type TransferOptions, transfer } from './download.js'
 import { BytesClientError } from './errors.js'
-import { rawFile } from './records.js'
+import { type RawFileMeta, rawFile } from './records.js'
 import type { Session } from './session.js'
 
 /** A digest as it is recorded, and as it was computed here: `<algorithm>:<hex>`. */
@@ -20,6 +20,8 @@ export interface Verification {
   readonly secureHash: Check
   /** Whether both are right. */
   readonly passed: boolean
+  /** The raw file as the service described it: what it calls the timestamp is not checked. */
+  readonly rawFile: RawFileMeta
 }
 
 /**
@@ -54,7 +56,8 @@ export async function verify(
     meta.secure_hash,
     `${algorithm}:${hash.update(time, 'ascii').digest('hex')}`,
   )
-  return { contentDigest, secureHash, passed: contentDigest.passed && secureHash.passed }
+  const passed = contentDigest.passed && secureHash.passed
+  return { contentDigest, secureHash, passed, rawFile: meta }
 }
 
 function check(expected: string, found: string): Check {

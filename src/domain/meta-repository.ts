@@ -71,7 +71,8 @@ export interface NewRawFile {
   /** As `safeFileName` makes it. */
   readonly fileName: string | null
   readonly secureHash: string
-  readonly hashRetrievalLink: string
+  /** Null when a hash repository has yet to give it: then the hash is pending. */
+  readonly hashRetrievalLink: string | null
   readonly blob: Blob
   /** Its event, whose message id will be the raw file's. */
   readonly event: Pick<OutgoingEvent, 'body' | 'headers'>
@@ -134,8 +135,8 @@ export interface MetaRepository {
    */
   replaceBlob(lost: Blob, found: Blob): Promise<boolean>
   /**
-   * Commits blobs, raw files and events of one upload in one statement: all or nothing. A file
-   * whose job and MIME types exist by now is not inserted.
+   * Commits blobs, raw files, events and pending hashes of one upload in one statement: all or
+   * nothing. A file whose job and MIME types exist by now is not inserted.
    * @returns for each file its new id, or that of the raw file which existed
    * @throws BytesError `boefje_meta_not_found` when the job has gone
    */

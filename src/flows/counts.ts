@@ -1,42 +1,53 @@
 import type { BlobKeys } from '../domain/blob-keys.js'
 import type { MetaRepository, OrganizationCounts, OutboxState } from '../domain/meta-repository.js'
+import type { PendingHashes, PendingState } from '../domain/pending-hashes.js'
 
 export interface Counts {
   readonly organizations: readonly OrganizationCounts[]
   readonly outbox: OutboxState
   /** Number of blobs for each key id; under null those that have no key. */
   readonly blobsByKey: ReadonlyMap<string | null, number>
+  readonly pendingHashes: PendingState
 }
 
-/**
- * Counts for the metrics. While a query runs, everyone who asks gets its answer; it never runs
- * twice at once.
- * @param ttlSeconds how long an answer is used again; 0 asks the database each time
- */
-export function createCountsReader(
-  meta: Pick<MetaRepository, 'countByOrganization' | 'outboxState'>,
-  blobKeys: Pick<BlobKeys, 'countByKey'>,
-  ttlSeconds: number,
-): () => Promise<Counts> {
-  let running: Promise<Counts> | undefined
-  let cached: { counts: Counts; until: number } | undefined
+/** What is counted. */
+export interface CountsPorts {
+  readonly meta: Pick<MetaRepository, 'countByOrganization' | 'outboxState'>
+  readonly blobKeys: Pick<BlobKeys, 'countByKey'>
+  readonly pending: Pick<PendingHashes, 'pendingState'>
+}
 
-  const query = async (): Promise<Counts> => {
-    const [organizations, outbox, blobsByKey] = await Promise.all([
-      meta.countByOrganization(),
-      meta.outboxState(),
-      blobKeys.countByKey(),
-    ])
-    const counts = { organizations, outbox, blobsByKey }
-    cached = { counts, until: performance.now() + ttlSeconds * 1000 }
-    return counts
-  }
-
+/** While `query` runs, everyone who asks gets its answer: it never runs twice at once. */
+export function shared<T>(query: () => Promise<T>): () => Promise<T> {
+  let running: Promise<T> | undefined
   return () => {
-    if (cached && performance.now() < cached.until) return Promise.resolve(cached.counts)
     running ??= query().finally(() => {
       running = undefined
     })
     return running
   }
+}
+
+/**
+ * Counts for the metrics, by one query for all who ask at the same time.
+ * @param ttlSeconds how long an answer is used again; 0 asks the database each time
+ */
+export function createCountsReader(
+  { meta, blobKeys, pending }: CountsPorts,
+  ttlSeconds: number,
+): () => Promise<Counts> {
+  let cached: { counts: Counts; until: number } | undefined
+  const query = shared(async (): Promise<Counts> => {
+    const [organizations, outbox, blobsByKey, pendingHashes] = await Promise.all([
+      meta.countByOrganization(),
+      meta.outboxState(),
+      blobKeys.countByKey(),
+      pending.pendingState(),
+    ])
+    const counts = { organizations, outbox, blobsByKey, pendingHashes }
+    cached = { counts, until: performance.now() + ttlSeconds * 1000 }
+    return counts
+  })
+  return () =>
+    cached && performance.now() < cached.until ? Promise.resolve(cached.counts) : query()
 }

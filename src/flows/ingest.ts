@@ -45,10 +45,16 @@ export interface Upload {
 }
 
 export interface IngestPorts extends KeepPorts {
-  readonly hashes: HashRepository
+  /**
+   * The hash repository that answers at once. Undefined when it is somebody else: then the hashes are
+   * left to the timestamper, and nobody waits for it.
+   */
+  readonly hashes: Pick<HashRepository, 'store'> | undefined
   readonly algorithm: HashingAlgorithm
   /** Called after each commit that left events in the outbox. */
   readonly wakeRelay: () => void
+  /** Called after each commit that left pending hashes. */
+  readonly wakeTimestamper: () => void
 }
 
 /**
@@ -145,6 +151,7 @@ async function store(
   }
   const ids = await commit(ports, rows, published)
   ports.wakeRelay()
+  if (!ports.hashes) ports.wakeTimestamper()
   await removeSurplus(ports, published)
   return files.flatMap((file, i) => {
     const id = ids[i]
@@ -216,7 +223,7 @@ async function newRawFile(
     mimeTypesDigest: file.mimeTypesDigest,
     fileName: file.fileName === null ? null : safeFileName(file.fileName),
     secureHash,
-    hashRetrievalLink: await hashes.store(secureHash),
+    hashRetrievalLink: hashes ? await hashes.store(secureHash) : null,
     blob,
     event: { body, headers: { 'content-digest': blob.contentDigest, size: blob.size } },
   }

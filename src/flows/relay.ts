@@ -1,6 +1,7 @@
 import { BytesError } from '../domain/errors.js'
 import type { Outbox } from '../domain/meta-repository.js'
 import { type BatchPublisherOptions, createBatchPublisher } from './batch-publisher.js'
+import { createPause } from './pause.js'
 
 /** Events in one claim. */
 const BATCH = 200
@@ -31,24 +32,12 @@ export function startRelay({ outbox, events, log, count }: RelayOptions): Relay 
   let woken = false
   let idling = false
   let failures = 0
-  let endPause: () => void = () => undefined
-
-  /** Sleeps, until `endPause` at the latest. */
-  const pause = (ms: number): Promise<void> =>
-    new Promise((resolve) => {
-      const timer = setTimeout(done, ms)
-      function done(): void {
-        clearTimeout(timer)
-        endPause = () => undefined
-        resolve()
-      }
-      endPause = done
-    })
+  const pause = createPause()
 
   /** The one pause that a wake ends: a backoff must not become a busy loop under uploads. */
   const idle = async (): Promise<void> => {
     idling = true
-    if (!stopped) await pause(POLL_MS)
+    if (!stopped) await pause.wait(POLL_MS)
     idling = false
   }
 
@@ -95,12 +84,14 @@ export function startRelay({ outbox, events, log, count }: RelayOptions): Relay 
         const more = await drain()
         if (more) continue
         if (!woken) await idle()
-        if (woken && !stopped) await pause(LINGER_MS)
+        if (woken && !stopped) await pause.wait(LINGER_MS)
       } catch (error) {
         failed(error)
         if (stopped) return
         // Full jitter, so that instances do not come back all at once.
-        await pause(Math.random() * Math.min(MAX_BACKOFF_MS, 100 * 2 ** Math.min(failures, 10)))
+        await pause.wait(
+          Math.random() * Math.min(MAX_BACKOFF_MS, 100 * 2 ** Math.min(failures, 10)),
+        )
       }
     }
   }
@@ -109,11 +100,11 @@ export function startRelay({ outbox, events, log, count }: RelayOptions): Relay 
   return {
     wake: () => {
       woken = true
-      if (idling) endPause()
+      if (idling) pause.end()
     },
     stop: async () => {
       stopped = true
-      endPause()
+      pause.end()
       await running
     },
   }

@@ -44,9 +44,10 @@ const TARGET = {
 }
 
 /**
- * Finds or inserts the blobs, inserts the raw files and their events. The blobs go in by content
- * digest, so that two uploads of the same blobs wait for each other in one order. DO UPDATE
- * changes nothing; unlike DO NOTHING it returns a row that a concurrent upload inserted.
+ * Finds or inserts the blobs, inserts the raw files and their events, and the secure hashes that
+ * have no link yet. The blobs go in by content digest, so that two uploads of the same blobs wait
+ * for each other in one order. DO UPDATE changes nothing; unlike DO NOTHING it returns a row that a
+ * concurrent upload inserted.
  */
 const COMMIT = {
   name: 'upload-commit',
@@ -92,6 +93,11 @@ const COMMIT = {
       INSERT INTO outbox (message_id, event_id, body, headers)
       SELECT i.id, 'raw_file_received', i.body, i.headers::json
       FROM input i JOIN inserted n ON n.id = i.id
+      ORDER BY i.ord
+    ), waiting AS (
+      INSERT INTO pending_hash (raw_file_id)
+      SELECT i.id FROM input i JOIN inserted n ON n.id = i.id
+      WHERE i.link IS NULL
       ORDER BY i.ord
     )
     SELECT id FROM inserted`,

@@ -33,14 +33,17 @@ function fakeMeta() {
   }
 }
 
-const noBlobs = { countByKey: async () => new Map() }
+const others = {
+  blobKeys: { countByKey: async () => new Map() },
+  pending: { pendingState: async () => ({ pending: 3, oldestAgeSeconds: 2 }) },
+}
 
 const depthOf = async (counts: Promise<{ outbox: { depth: number } }>): Promise<number> =>
   (await counts).outbox.depth
 
 it('asks once for all who ask at the same time', async () => {
   const meta = fakeMeta()
-  const read = createCountsReader(meta, noBlobs, 0)
+  const read = createCountsReader({ meta, ...others }, 0)
   const readers = [read(), read(), read()]
   await Promise.resolve()
   readers.push(read())
@@ -51,7 +54,7 @@ it('asks once for all who ask at the same time', async () => {
 
 it('asks each time when nothing may be used again', async () => {
   const meta = fakeMeta()
-  const read = createCountsReader(meta, noBlobs, 0)
+  const read = createCountsReader({ meta, ...others }, 0)
   for (const number of [1, 2, 3]) {
     const counts = depthOf(read())
     meta.answer()
@@ -61,7 +64,7 @@ it('asks each time when nothing may be used again', async () => {
 
 it('uses an answer again for the time that is set, and no longer', async () => {
   const meta = fakeMeta()
-  const read = createCountsReader(meta, noBlobs, 10)
+  const read = createCountsReader({ meta, ...others }, 10)
   const first = depthOf(read())
   meta.answer()
   expect(await first).toBe(1)
@@ -76,7 +79,7 @@ it('uses an answer again for the time that is set, and no longer', async () => {
 
 it('forgets an error', async () => {
   const meta = fakeMeta()
-  const read = createCountsReader(meta, noBlobs, 10)
+  const read = createCountsReader({ meta, ...others }, 10)
   const failures = [read(), read()].map((counts) => expect(counts).rejects.toThrow('no answer'))
   meta.fail(new Error('no answer'))
   await Promise.all(failures)

@@ -1,5 +1,6 @@
 import { BytesError } from '../../domain/errors.js'
 import type { MetaRepository } from '../../domain/meta-repository.js'
+import type { PendingHashes } from '../../domain/pending-hashes.js'
 import type { EventManager, RawRepository } from '../../domain/ports.js'
 import type { Metrics } from '../metrics.js'
 import { type Route, route } from '../route.js'
@@ -11,7 +12,15 @@ export interface ServicePorts {
   readonly raw: Pick<RawRepository, 'check'>
   /** Undefined when no broker is configured. */
   readonly events: Pick<EventManager, 'connected'> | undefined
+  /** Undefined when no third party is to stamp hashes. */
+  readonly timestamps: TimestampHealth | undefined
   readonly metrics: Metrics
+}
+
+export interface TimestampHealth {
+  readonly pendingState: PendingHashes['pendingState']
+  /** How long a hash may be pending, in seconds. */
+  readonly maxAgeSeconds: number
 }
 
 /** A probe that takes longer has failed: a frozen database must not freeze the answer. */
@@ -78,9 +87,11 @@ function result(
 }
 
 async function checkHealth(ports: ServicePorts): Promise<HealthResult> {
-  const [database, storage] = await Promise.all([
+  const { timestamps } = ports
+  const [database, storage, timestamper] = await Promise.all([
     probe('postgres', () => ports.meta.check()),
     probe('data_directory', () => ports.raw.check()),
+    timestamps && probe('timestamper', () => checkTimestamps(timestamps)),
   ])
   const results = [database, storage]
   const healthy = database.healthy && storage.healthy
@@ -90,8 +101,20 @@ async function checkHealth(ports: ServicePorts): Promise<HealthResult> {
     const state = connected ? null : 'degraded: no connection; events wait in the outbox'
     results.push(result('rabbitmq', connected, state))
   }
+  if (timestamper) results.push(timestamper)
   return result('bytes', healthy, null, results, ports.version)
 }
+
+/** Uploads go on while hashes wait; only the proof comes later. */
+async function checkTimestamps({ pendingState, maxAgeSeconds }: TimestampHealth): Promise<void> {
+  const { pending, oldestAgeSeconds } = await pendingState()
+  if (oldestAgeSeconds <= maxAgeSeconds) return
+  const files = pending === 1 ? '1 file waits' : `${pending} files wait`
+  const age = Math.floor(oldestAgeSeconds)
+  throw new Degraded(`degraded: ${files} for a timestamp, the oldest for ${age} s`)
+}
+
+class Degraded extends Error {}
 
 async function inTime<T>(work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined
@@ -114,7 +137,8 @@ async function probe(service: string, check: () => Promise<unknown>): Promise<He
     return result(service, true, (await inTime(check())) ?? null)
   } catch (error) {
     // Other errors may quote addresses or paths.
-    const tellable = error instanceof BytesError || error instanceof Late
+    const tellable =
+      error instanceof BytesError || error instanceof Late || error instanceof Degraded
     return result(service, false, tellable ? error.message : 'check failed')
   }
 }

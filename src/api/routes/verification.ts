@@ -1,0 +1,68 @@
+import { z } from 'zod'
+import { arrayText, objectText } from '../../domain/wire-text.js'
+import type { EvidencePorts } from '../../flows/evidence.js'
+import { findRawFile } from '../../flows/retrieve.js'
+import { type Verification, verifyRawFile } from '../../flows/verify.js'
+import { uuid } from '../fields.js'
+import { detail } from '../problems.js'
+import { type AppContext, json, type Route, route } from '../route.js'
+import * as schemas from '../schemas.js'
+import { evidenceRoutes } from './evidence.js'
+
+const rawId = z.object({ raw_id: uuid })
+const absent = { description: 'There is no such raw file', schema: schemas.failure }
+
+/** Verification of raw files, and what outsiders verify them with. */
+export function verificationRoutes(ports: EvidencePorts): Route[] {
+  return [
+    ...evidenceRoutes(ports),
+    route({
+      method: 'get',
+      pattern: '/bytes/raw/{raw_id}/verify',
+      summary: 'Read a raw file anew, and check its content, its secure hash and its timestamp',
+      access: 'bearer',
+      path: rawId,
+      answers: {
+        200: { description: 'What was found, also when it is wrong', schema: schemas.verification },
+        404: absent,
+      },
+      handle: async ({ c, path }) => {
+        const file = await findRawFile(ports, path.raw_id)
+        const result = await whileConnected(c, (signal) => verifyRawFile(ports, file, signal))
+        return json(c, verificationText(result))
+      },
+    }),
+  ]
+}
+
+function verificationText({ rawFileId, verdict, checks }: Verification): string {
+  const texts = checks.map(({ name, passed, detail, time, signer, serial }) =>
+    JSON.stringify({ name, passed, detail, time, signer, serial }),
+  )
+  return objectText([
+    ['raw_file', JSON.stringify(rawFileId)],
+    ['verdict', JSON.stringify(verdict)],
+    ['checks', arrayText(texts)],
+  ])
+}
+
+/** Runs what takes its time; the signal aborts when nobody is left to be answered. */
+async function whileConnected<T>(
+  c: AppContext,
+  run: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const { outgoing } = c.env
+  const gone = new AbortController()
+  const leave = (): void => gone.abort()
+  outgoing.once('close', leave)
+  if (outgoing.destroyed) leave()
+  try {
+    return await run(gone.signal)
+  } catch (error) {
+    // It keeps clients that go away out of the log of errors.
+    if (gone.signal.aborted) throw detail(400, 'The connection ended before the answer began')
+    throw error
+  } finally {
+    outgoing.off('close', leave)
+  }
+}
