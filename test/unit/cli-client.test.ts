@@ -205,8 +205,9 @@ describe('verify', () => {
     const raw = fake.store('content')
     expect(await verify.run([raw.id])).toBe(0)
     expect(stdout).toMatch(
-      /^content digest {2}ok {5}sha512:[0-9a-f]{128}\nsecure hash {5}ok {5}sha512:[0-9a-f]{128}\n$/,
+      /^content digest {9}ok {5}sha512:[0-9a-f]{128}\nsecure hash {12}ok {5}sha512:[0-9a-f]{128}\ntimestamp {14}- {6}none yet, .*\nunverifiable: .*\n$/,
     )
+    expect(stderr).toBe('')
   })
 
   it('tells what is wrong, and with what', async () => {
@@ -214,7 +215,8 @@ describe('verify', () => {
     const job = fake.jobs.get(JOB)
     if (job) job.ended_at = '2026-01-01T00:00:02Z'
     expect(await verify.run([raw.id])).toBe(1)
-    expect(stdout).toMatch(/\nsecure hash {5}WRONG {2}sha512:[0-9a-f]{128}, recorded sha512:/)
+    expect(stdout).toMatch(/\nsecure hash {12}WRONG {2}sha512:[0-9a-f]{128}, recorded sha512:/)
+    expect(stdout).toMatch(/\nfailed: something is wrong\n$/)
     expect(stderr).toBe(`bytes: raw file ${raw.id} is not what was stored\n`)
     expect(await usage(verify)).toMatch(/one raw file/)
   })
