@@ -23,3 +23,12 @@ export function createPause(): Pause {
     end: () => end(),
   }
 }
+
+/** Resolves after so many milliseconds, or when the signal aborts. */
+export async function rest(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return
+  const pause = createPause()
+  signal.addEventListener('abort', pause.end)
+  await pause.wait(ms)
+  signal.removeEventListener('abort', pause.end)
+}

@@ -1,8 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Uuid } from '../domain/models.js'
 import type { Claim, PendingHashes } from '../domain/pending-hashes.js'
 import type { Log } from '../domain/ports.js'
-import { createPause } from './pause.js'
+import { createPause, rest } from './pause.js'
 import {
   createRepositoryRota,
   type Given,
@@ -107,10 +106,8 @@ export function startTimestamper(options: TimestamperOptions): Timestamper {
       } catch (error) {
         failed(error)
         if (!isDatabaseFailure(error) || stopped() || performance.now() > deadline) return false
-        await sleep(readyAt - performance.now(), undefined, { signal: stopping.signal }).catch(
-          // The shutdown leaves it a last try.
-          () => undefined,
-        )
+        // A shutdown leaves it a last try.
+        await rest(readyAt - performance.now(), stopping.signal)
       }
     }
   }

@@ -278,7 +278,9 @@ describe('GET /metrics', () => {
     const cut = await store.start({ BYTES_DB_URI: proxy.uri('x'), BYTES_METRICS_TTL_SECONDS: '0' })
     const headers = withToken(client.token)
     const counted = (text: string) =>
-      text.split('\n').filter((line) => /^bytes_(database|stored|dedup|outbox_events)/.test(line))
+      text
+        .split('\n')
+        .filter((line) => /^bytes_(database|stored|dedup|outbox_events|pending_hash)/.test(line))
     const before = (await send(cut.url, { path: '/metrics', headers })).text
     expect(sample(before, 'bytes_postgres_up')).toBe(1)
     expect(counted(before).length).toBeGreaterThan(3)
