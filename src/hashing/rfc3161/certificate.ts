@@ -50,7 +50,7 @@ export interface Certificate {
   /** The Names for comparison, see `nameKey`. */
   readonly subjectKey: string
   readonly issuerKey: string
-  readonly subjectNode: DerNode
+  readonly issuerNode: DerNode
   readonly serialNode: DerNode
   /** In hex. */
   readonly serial: string
@@ -193,7 +193,7 @@ function read(raw: Uint8Array): Certificate {
     issuer: nameText(issuerNode),
     subjectKey: nameKey(subjectNode),
     issuerKey: nameKey(issuerNode),
-    subjectNode,
+    issuerNode,
     serialNode,
     serial: hexOf(serialNode),
     notBefore: instantOf(validity.children[0], 'notBefore'),

@@ -186,11 +186,12 @@ export function numberOf(node: DerNode | undefined): number | undefined {
   return at(node.content, 0) < 0x80 ? value : undefined
 }
 
-/** Hex of an INTEGER without the sign's leading zero byte, as serial numbers are shown. */
+/** Hex of an INTEGER, of whole bytes, as serial numbers are shown. */
 export function hexOf(integer: DerNode): string {
-  const { content } = integer
-  const padded = content.length > 1 && at(content, 0) === 0
-  return Buffer.from(padded ? content.subarray(1) : content).toString('hex')
+  const unsigned = BigInt(`0x${Buffer.from(integer.content).toString('hex') || '0'}`)
+  const value = BigInt.asIntN(integer.content.length * 8, unsigned)
+  const hex = (value < 0n ? -value : value).toString(16)
+  return `${value < 0n ? '-' : ''}${hex.padStart(hex.length + (hex.length % 2), '0')}`
 }
 
 /** Whether the bytes are the same. */

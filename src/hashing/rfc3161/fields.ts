@@ -41,6 +41,14 @@ export class Fields {
     return node
   }
 
+  /** The next member, of whatever type. @throws StructureError when there is none */
+  any(name: string): DerNode {
+    const node = this.#nodes[this.#next]
+    if (node === undefined) throw new StructureError(`${name} of ${this.#name} is missing`)
+    this.#next += 1
+    return node
+  }
+
   /** @throws StructureError when the next member is no OBJECT IDENTIFIER */
   oid(name: string): string {
     return oidOf(this.take(TAG.oid, name)) ?? ''

@@ -1,5 +1,6 @@
 /** Distinguished names: as text (RFC 4514), and compared (RFC 5280, section 7.1). */
-import { type DerNode, oidOf } from './der.js'
+import { type DerNode, TAG } from './der.js'
+import { Fields, StructureError } from './fields.js'
 
 /** Of RFC 4514, section 3, and a few more that certificates of authorities have. */
 const TYPES: Readonly<Record<string, string>> = {
@@ -42,14 +43,18 @@ interface Attribute {
   readonly value: DerNode
 }
 
-/** The relative distinguished names, as they stand. */
+/** The relative distinguished names, as they stand. @throws StructureError when it is no Name */
 function attributesOf(name: DerNode): readonly (readonly Attribute[])[] {
-  return name.children.map((rdn) =>
-    rdn.children.map((pair) => ({
-      type: oidOf(pair.children[0]) ?? '?',
-      value: pair.children[1] ?? pair,
-    })),
-  )
+  return name.children.map((rdn) => {
+    if (rdn.tag !== TAG.set) throw new StructureError('a name is not made of sets')
+    return rdn.children.map((child) => {
+      const fields = new Fields(child, 'an attribute of a name')
+      const type = fields.oid('the type')
+      const value = fields.any('the value')
+      fields.end()
+      return { type, value }
+    })
+  })
 }
 
 const utf8Hex = (text: string): string =>
@@ -63,7 +68,10 @@ function escaped(text: string): string {
     .replace(/[\p{C}\p{Zl}\p{Zp}]/gu, utf8Hex)
 }
 
-/** Text of a Name, the most specific attribute first: `CN=Root,O=Some company`. */
+/**
+ * Text of a Name, the most specific attribute first: `CN=Root,O=Some company`.
+ * @throws StructureError when it is no Name
+ */
 export function nameText(name: DerNode): string {
   return attributesOf(name)
     .map((rdn) =>
@@ -84,6 +92,7 @@ export function nameText(name: DerNode): string {
 /**
  * Names are the same when their keys are: strings without regard to their type, to case, and to
  * the amount of white space.
+ * @throws StructureError when it is no Name
  */
 export function nameKey(name: DerNode): string {
   return JSON.stringify(

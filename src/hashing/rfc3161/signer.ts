@@ -21,7 +21,7 @@ function isSigner(id: SignerId, certificate: Certificate): boolean {
   }
   return (
     sameBytes(id.serial.raw, certificate.serialNode.raw) &&
-    nameKey(id.issuer) === certificate.issuerKey
+    sameBytes(id.issuer.raw, certificate.issuerNode.raw)
   )
 }
 
