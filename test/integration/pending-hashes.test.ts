@@ -117,6 +117,14 @@ describe('an upload', () => {
   })
 })
 
+it('does not write to the rows of a batch that is not full', async () => {
+  await waitingFiles('sha512:1', 'sha512:2')
+  expect(await pending.claim({ limit: 3, leaseMs: 1000, waitMs: 600_000 })).toBeUndefined()
+  // A row that was locked has the locker's number.
+  const { rows } = await database.pool.query('SELECT DISTINCT xmax::text FROM pending_hash')
+  expect(rows).toEqual([{ xmax: '0' }])
+})
+
 describe('providers', () => {
   const stampOne = async (url: string): Promise<void> => {
     await waitingFiles('sha512:1')

@@ -5,7 +5,7 @@ export type TimestampStage = 'format' | 'imprint' | 'signature' | 'certificate'
  * Every refusal and its stage: an error of one stage means that those before it have passed. Null:
  * it is not about a token, but about the settings, the transport or the answer around it.
  */
-const STAGES = {
+export const TIMESTAMP_STAGES = {
   // Settings
   bad_anchors: null,
   bad_url: null,
@@ -59,7 +59,7 @@ const STAGES = {
 } as const satisfies Record<string, TimestampStage | null>
 
 /** Every way in which a timestamp, or the way to one, is refused. */
-export type TimestampErrorCode = keyof typeof STAGES
+export type TimestampErrorCode = keyof typeof TIMESTAMP_STAGES
 
 /** A timestamp (RFC 3161) that is refused, or that was not to be had. `message` is for people. */
 export class TimestampError extends Error {
@@ -71,6 +71,6 @@ export class TimestampError extends Error {
     super(message, options)
     this.name = 'TimestampError'
     this.code = code
-    this.stage = STAGES[code]
+    this.stage = TIMESTAMP_STAGES[code]
   }
 }

@@ -31,8 +31,9 @@ function accuracyOf(node: DerNode | undefined): number | null {
   const whole = seconds === undefined ? 0 : numberOf(seconds)
   const [millis = -1, micros = -1] = parts.map((part) => {
     if (part === undefined) return 0
-    const value = numberOf({ ...part, tag: TAG.integer })
-    return value !== undefined && value > 0 && value <= MAX_PART ? value : -1
+    const value = numberOf({ ...part, tag: TAG.integer }) ?? -1
+    const isShortest = part.content.length === (value < 0x80 ? 1 : 2)
+    return value > 0 && value <= MAX_PART && isShortest ? value : -1
   })
   if (whole === undefined || millis < 0 || micros < 0) {
     throw new StructureError('the accuracy is out of range')
