@@ -184,6 +184,14 @@ describe('timestamps of several hashes', () => {
     }
   })
 
+  it('may be of many hashes', async () => {
+    const links = await batchOf(1001)
+    expect(new Set(links).size).toBe(1001)
+    for (const at of [0, 499, 500, 501, 1000]) {
+      expect(failed(await repository.verify(links[at] ?? '', hashOf(at)))).toBeUndefined()
+    }
+  })
+
   it('fail when the record was removed', async () => {
     const [link = ''] = await batchOf(2)
     await database.pool.query('DELETE FROM evidence_record WHERE id = $1', [idOf(link)])
