@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes sure that the tools of the tests that npm cannot install are there: the files of a RabbitMQ
-# server, which the tests start for themselves, promtool and age. No service is started. Says nothing
-# when there is nothing to do.
+# server, which the tests start for themselves, openssl, unzip, promtool, age, and Java with Bouncy
+# Castle. No service is started. Says nothing when there is nothing to do.
 set -eu
 
 has_rabbitmq() {
@@ -23,7 +23,30 @@ has_age() {
   command -v age >/dev/null 2>&1
 }
 
-if has_rabbitmq && has_promtool && has_age; then exit 0; fi
+has_openssl() {
+  command -v openssl >/dev/null 2>&1
+}
+
+has_unzip() {
+  command -v unzip >/dev/null 2>&1
+}
+
+# The tests run a source file, which takes the compiler.
+has_java() {
+  java --describe-module jdk.compiler >/dev/null 2>&1
+}
+
+has_bouncy_castle() {
+  local jar
+  for jar in bcprov bcutil bcpkix; do
+    if ! [ -e "/usr/share/java/$jar.jar" ]; then return 1; fi
+  done
+}
+
+if has_rabbitmq && has_openssl && has_unzip && has_promtool && has_age && has_java \
+  && has_bouncy_castle; then
+  exit 0
+fi
 
 root=()
 can_install=yes
@@ -65,8 +88,12 @@ if [ "$can_install" = yes ]; then
   # Old lists may do as well.
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q || true
   has_rabbitmq || install_package rabbitmq-server || true
+  has_openssl || install_package openssl || true
+  has_unzip || install_package unzip || true
   has_promtool || install_package prometheus || true
   has_age || install_package age || true
+  has_java || install_package default-jdk-headless || true
+  has_bouncy_castle || install_package libbcpkix-java || true
 fi
 
 if ! has_promtool; then
@@ -79,6 +106,20 @@ if ! has_age; then
   echo '  package age, and the Homebrew formula age.' >&2
 fi
 
+if ! has_java || ! has_bouncy_castle; then
+  echo 'warning: Java or Bouncy Castle is missing, so evidence records are not checked with them.' >&2
+  echo '  They are the Debian packages default-jdk-headless (17 or later) and libbcpkix-java.' >&2
+fi
+
+missing=no
+
+for tool in openssl unzip; do
+  if ! "has_$tool"; then
+    echo "error: the tests need $tool. It is the Debian package and the Homebrew formula $tool." >&2
+    missing=yes
+  fi
+done
+
 if ! has_rabbitmq; then
   cat >&2 <<'END'
 error: the tests need the files of a RabbitMQ server, 3.10 or later; it need not be running.
@@ -86,5 +127,7 @@ error: the tests need the files of a RabbitMQ server, 3.10 or later; it need not
                    (then, if you do not want the service: sudo systemctl disable --now rabbitmq-server)
   macOS:           brew install rabbitmq
 END
-  exit 1
+  missing=yes
 fi
+
+[ "$missing" = no ]

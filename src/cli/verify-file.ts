@@ -28,8 +28,13 @@ export async function verifyFile(id: string, anchorFile: string | undefined): Pr
     const verdict = verdictOf(checks, { thirdParty: timestamp.thirdParty, pending: false })
     printVerification(verdict, checks)
     if (!result.passed) complain(`raw file ${id} is not what was stored`)
-    if (timestamp.checks.some(({ passed }) => passed === false)) {
-      complain(`the timestamp of raw file ${id} is not good; it was checked with ${chosen.origin}`)
+    const wrong = timestamp.checks.find(({ passed }) => passed === false)
+    if (wrong !== undefined) complain(`the timestamp of raw file ${id} is not good`)
+    if (wrong?.name === 'timestamp_certificate') {
+      complain(
+        `it was checked with ${chosen.origin}: if it is of another authority, give the certificate ` +
+          'of that by --anchor or BYTES_RFC3161_CERT_FILE',
+      )
     }
     return verdict === 'failed' ? 1 : 0
   })

@@ -79,7 +79,8 @@ function secureHashPart(secureHash: string | null): string {
     '## 2. The secure hash is that of the content',
     `The secure hash in \`${BUNDLE.secureHash}\` is the ${algorithm === 'sha512' ? 'SHA-512' : 'SHA-224'} ` +
       `of the content followed by the end time of its job in \`${BUNDLE.endedAt}\`: seconds since ` +
-      `1970-01-01 00:00:00 UTC. \`${BUNDLE.meta}\` tells both, with what else is known of the job.`,
+      `1970-01-01 00:00:00 UTC. \`${BUNDLE.meta}\` tells both; what else it tells of the job is not ` +
+      'covered by the secure hash, and so not proved.',
     block(compared('secure hash', found, `$(cat ${BUNDLE.secureHash})`)),
   ].join('\n\n')
 }

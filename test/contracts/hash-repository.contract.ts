@@ -9,15 +9,27 @@ const verified = async (
 ): Promise<boolean> => {
   const checks = await repository.verify(link, secureHash)
   expect(checks.length).toBeGreaterThan(0)
+  expect(new Set(checks.map(({ name }) => name)).size).toBe(checks.length)
+  for (const { name, detail } of checks) {
+    expect(name).toMatch(/^[a-z][a-z0-9_]*$/)
+    expect(detail).not.toBe('')
+  }
   return checks.every(({ passed }) => passed === true)
 }
 
 const hashOf = (digit: string): string => `sha512:${digit.repeat(128)}`
 
-/** What every hash repository must do. `create` gives a repository that is ready for use. */
+const hashesOf = (count: number): string[] =>
+  Array.from({ length: count }, (_, n) => `sha512:${String(n).padStart(128, '0')}`)
+
+/**
+ * What every hash repository must do. `create` gives a repository that is ready for use.
+ * @param batches whether it can be given several hashes at once
+ */
 export function hashRepositoryContract(
   name: string,
   create: () => Promise<HashRepository> | HashRepository,
+  { batches = false }: { batches?: boolean } = {},
 ): void {
   describe(`${name}: contract of hash repositories`, () => {
     it('verifies a link for the hash that it was given for', async () => {
@@ -54,7 +66,7 @@ export function hashRepositoryContract(
 
     it('verifies many links that were given at the same time', async () => {
       const repository = await create()
-      const hashes = Array.from({ length: 50 }, (_, i) => `sha512:${String(i).padStart(128, '0')}`)
+      const hashes = hashesOf(50)
       const links = await Promise.all(hashes.map((hash) => repository.store(hash)))
       expect(new Set(links).size).toBe(hashes.length)
       const outcomes = await Promise.all(
@@ -68,10 +80,69 @@ export function hashRepositoryContract(
       'no link',
       '00000000-0000-0000-0000-000000000000',
       '00000000-0000-8000-8000-000000000000',
+      '/bytes/evidence_records/00000000-0000-4000-8000-000000000000',
+      '/bytes/evidence_records/',
+      'AAAA',
+      'MAA=',
+      'https://example.invalid/abcdefgh',
+      `MIIQ${'A'.repeat(5000)}`,
     ])('does not verify %j', async (link) => {
       const repository = await create()
       await repository.store(hashOf('a'))
       expect(await verified(repository, link, hashOf('a'))).toBe(false)
+    })
+
+    it.each([
+      ['a space before it', (link: string) => ` ${link}`],
+      ['a line break after it', (link: string) => `${link}\n`],
+      ['something after it', (link: string) => `${link}A`],
+      ['its last character missing', (link: string) => link.slice(0, -1)],
+    ])('does not verify a link with %s', async (_, change) => {
+      const repository = await create()
+      const link = change(await repository.store(hashOf('a')))
+      expect(await verified(repository, link, hashOf('a'))).toBe(false)
+    })
+
+    it(`${batches ? 'takes' : 'takes no'} several hashes at once`, async () => {
+      expect((await create()).storeBatch !== undefined).toBe(batches)
+    })
+
+    /** Gives hashes away at once, in a repository that can. */
+    const stored = async (
+      hashes: readonly string[],
+    ): Promise<{ repository: HashRepository; links: readonly string[] }> => {
+      const repository = await create()
+      if (repository.storeBatch === undefined) throw new Error('it takes no batches')
+      return { repository, links: await repository.storeBatch(hashes) }
+    }
+
+    it.runIf(batches).each([1, 2, 3, 5, 8, 50])(
+      'verifies each of %i links that were given at once, for its own hash',
+      async (count) => {
+        const hashes = hashesOf(count)
+        const { repository, links } = await stored(hashes)
+        expect(new Set(links).size).toBe(count)
+        for (const [at, link] of links.entries()) {
+          expect(repository.recognizes(link)).toBe(true)
+          expect(await verified(repository, link, hashes[at] ?? '')).toBe(true)
+          expect(await verified(repository, link, hashOf('a'))).toBe(false)
+        }
+      },
+    )
+
+    it.runIf(batches)('verifies the links of equal hashes that were given at once', async () => {
+      for (const digits of ['aaa', 'abba', 'abcbab']) {
+        const hashes = [...digits].map(hashOf)
+        const { repository, links } = await stored(hashes)
+        expect(links).toHaveLength(hashes.length)
+        for (const [at, link] of links.entries()) {
+          expect(await verified(repository, link, hashes[at] ?? '')).toBe(true)
+        }
+      }
+    })
+
+    it.runIf(batches)('takes no hash at once', async () => {
+      expect((await stored([])).links).toEqual([])
     })
   })
 }

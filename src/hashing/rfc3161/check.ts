@@ -72,6 +72,9 @@ export function withoutEvidence(
  * `hash_tree` (RFC 4998; records only), then `timestamp_format`, `timestamp_imprint`,
  * `timestamp_signature` and `timestamp_certificate` (RFC 3161). After one that has not passed the
  * others are not made. No database, no network.
+ *
+ * A record proves the hash beside its own in the tree as well: RFC 4998 lists both, and both were
+ * there at the time.
  */
 export function checkTimestamp(
   evidence: TimestampEvidence,
@@ -193,8 +196,9 @@ function certificateDetail({ chain }: VerifiedToken): string {
   const anchor = chain.at(-1)
   if (signer === undefined || anchor === undefined) return 'it leads to a trust anchor'
   const validity = `valid from ${signer.notBefore} to ${signer.notAfter}`
-  if (chain.length === 1) return `${validity}, a trust anchor itself`
-  const leads = `leads to the trust anchor ${anchor.subject} (serial number ${anchor.serial})`
+  const fingerprint = `(SHA-256 fingerprint ${anchor.fingerprint})`
+  if (chain.length === 1) return `${validity}, a trust anchor itself ${fingerprint}`
+  const leads = `leads to the trust anchor ${anchor.subject} ${fingerprint}`
   return `issued by ${signer.issuer}, ${validity}, ${leads}`
 }
 

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import { BytesError } from '../../domain/errors.js'
 import type { EvidenceRecords } from '../../domain/evidence-records.js'
 import type { HashRepository, HashVerifier } from '../../domain/hash-repository.js'
@@ -6,6 +7,9 @@ import { encodeReducedHashTree } from '../evidence-record/record.js'
 import type { TimestampAuthority } from './authority.js'
 import { TimestampError } from './errors.js'
 import { recordLink, tokenLink } from './links.js'
+
+/** Trees of large batches are made in pieces: uploads go on in between. */
+const LEAVES_PER_TURN = 500
 
 export interface TimestampRepositoryOptions {
   readonly authority: TimestampAuthority
@@ -50,7 +54,11 @@ export function createTimestampRepository({
       const tree = buildHashTree(hashes.map(leafOf))
       const token = await stamp(tree.root, signal)
       if (hashes.length === 1) return secureHashes.map(() => tokenLink(token))
-      const trees = hashes.map((_, leaf) => encodeReducedHashTree(tree.reduced(leaf)))
+      const trees: Uint8Array[] = []
+      for (const leaf of hashes.keys()) {
+        if (leaf % LEAVES_PER_TURN === LEAVES_PER_TURN - 1) await setImmediate()
+        trees.push(encodeReducedHashTree(tree.reduced(leaf)))
+      }
       const ids = await records.save(token, trees)
       const links = new Map(ids.map((id, at) => [hashes[at], recordLink(id)]))
       return secureHashes.map((hash) => {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { Instant } from '../../domain/instant.js'
 import type { Digest } from './algorithms.js'
 import type { Anchors } from './anchors.js'
@@ -19,6 +20,8 @@ export interface PathCertificate {
   readonly serial: string
   readonly notBefore: Instant
   readonly notAfter: Instant
+  /** SHA-256 of its DER, in upper-case hex with colons, as `openssl x509 -fingerprint` prints it. */
+  readonly fingerprint: string
 }
 
 /** What a timestamp says, all of it checked. */
@@ -45,8 +48,10 @@ export interface VerifiedToken {
 export type ImprintAlgorithm = Digest
 
 function pathCertificate(certificate: Certificate): PathCertificate {
-  const { subject, issuer, serial, notBefore, notAfter } = certificate
-  return { subject, issuer, serial, notBefore, notAfter }
+  const { subject, issuer, serial, notBefore, notAfter, raw } = certificate
+  const digest = createHash('sha256').update(raw).digest('hex').toUpperCase()
+  const fingerprint = digest.replace(/..(?!$)/g, '$&:')
+  return { subject, issuer, serial, notBefore, notAfter, fingerprint }
 }
 
 /** Runs a check; what is no DER, or has another structure, is refused in words of the token. */
