@@ -1,5 +1,6 @@
 /** The hash repositories that the settings ask for, and what verifies the links of all of them. */
 import type pg from 'pg'
+import { BytesError } from './domain/errors.js'
 import type { EvidenceRecords } from './domain/evidence-records.js'
 import type { HashRepository, HashVerifier } from './domain/hash-repository.js'
 import type { PendingHashes } from './domain/pending-hashes.js'
@@ -90,10 +91,7 @@ export async function startStamping(
   observer: TimestamperObserver,
 ): Promise<Timestamper | undefined> {
   if (repositories.length === 0) {
-    const state = await pending.pendingState()
-    if (state.pending > 0) {
-      log.warn(state, 'files wait for a timestamp, and BYTES_EXT_HASH_REPOSITORY gives none')
-    }
+    await tellOfPending(pending, log)
     return undefined
   }
   const { timestampBatchSize: batchSize, timestampMinIntervalMs: minIntervalMs } = settings
@@ -107,4 +105,16 @@ export async function startStamping(
     log,
     observer,
   })
+}
+
+/** Only a word to the operator: a database that is not ready yet is told of by others. */
+async function tellOfPending(pending: PendingHashes, log: Log): Promise<void> {
+  try {
+    const state = await pending.pendingState()
+    if (state.pending === 0) return
+    log.warn(state, 'files wait for a timestamp, and BYTES_EXT_HASH_REPOSITORY gives none')
+  } catch (error) {
+    if (!(error instanceof BytesError)) throw error
+    log.warn({ reason: error.message }, 'files that wait for a timestamp cannot be counted')
+  }
 }
