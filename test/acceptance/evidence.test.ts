@@ -191,9 +191,9 @@ describe.each([
     expect(await readFile(join(path, 'content'), 'utf8')).toBe('content 0')
     const meta = await (await client.request(`/bytes/raw/${id}/meta`)).text()
     expect(await readFile(join(path, 'raw_meta.json'), 'utf8')).toBe(meta)
-    expect(await commandsOf(path)).toEqual([0, 0, 0, 0])
+    expect(await commandsOf(path)).toEqual([0, 0, 0, 0, 0])
     await writeFile(join(path, 'content'), 'content 1')
-    expect(await commandsOf(path)).toEqual([1, 1, 0, 0])
+    expect(await commandsOf(path)).toEqual([1, 1, 0, 0, 0])
 
     const bundle = `${path}.zip`
     // Offline: without any settings.

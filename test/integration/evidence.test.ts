@@ -166,7 +166,7 @@ describe.each(CASES)('a bundle with $name', (each) => {
     expect(await readFile(join(path, 'secure_hash.txt'), 'utf8')).toBe(file.rawFile.secureHash)
     expect(await readFile(join(path, 'ended_at.txt'), 'utf8')).toBe('1767226200.123456')
 
-    expect((await commandsOf(path)).length).toBe(4)
+    expect((await commandsOf(path)).length).toBe(5)
     expect(await failuresOf(path)).toEqual([])
     // Nothing is left behind.
     expect(await namesIn(path)).toEqual(names)
@@ -176,8 +176,8 @@ describe.each(CASES)('a bundle with $name', (each) => {
       ['content.sha512', [1]],
       ['ended_at.txt', [2]],
       ['secure_hash.txt', [2, 3]],
-      ['timestamp_token.der', [3]],
-      ['certificates/anchors.pem', [3, 4]],
+      ['timestamp_token.der', [3, 4]],
+      ['certificates/anchors.pem', [3, 5]],
       ...record
         .filter((name) => name.startsWith('hash_tree/'))
         .map((name): [string, number[]] => [name, [3]]),
@@ -276,12 +276,13 @@ describe('a bundle', () => {
     const path = await unzipped(await bundleOf(file))
     const [, , commands = ''] = await commandsOf(path)
     expect(commands).toContain(` -attime ${seconds}\n`)
-    // Before the certificates were valid.
-    await writeFile(
-      join(path, 'VERIFY.md'),
-      `\`\`\`sh\n${commands.replace(String(seconds), '1000000000')}\`\`\`\n`,
-    )
-    expect(await failuresOf(path)).toEqual([1])
+    const guide = await readFile(join(path, 'VERIFY.md'), 'utf8')
+    // Before the certificates were valid; and another time than the timestamp tells.
+    const forged = guide
+      .replace(String(seconds), '1000000000')
+      .replace(/(Time stamp: .* \d\d:\d\d:)\d\d/, '$161')
+    await writeFile(join(path, 'VERIFY.md'), forged)
+    expect(await failuresOf(path)).toEqual([3, 4])
   })
 
   it.each([1, 3])(
