@@ -1,16 +1,19 @@
 /** Verification and evidence from outside, with the real service and a real timestamp authority. */
 import { execFile } from 'node:child_process'
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import pg from 'pg'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type Client, login } from '../support/client.js'
 import { freePort } from '../support/ports.js'
 import {
   PASSWORD,
   runProcess,
+  spawnProcess,
   type TestService,
   type TestStore,
   testStore,
@@ -339,6 +342,34 @@ describe('without a timestamp', () => {
       { detail: 'There is no such evidence record' },
     ])
     expect((await client.request('/bytes/evidence_records/nonsense')).status).toBe(422)
+  })
+})
+
+describe('verify --all', () => {
+  it('can be interrupted', async () => {
+    const service = await store.start()
+    await upload(await login(service.url), 'x')
+    const client = new pg.Client({ connectionString: store.databaseUri })
+    await client.connect()
+    try {
+      // Keeps it waiting for its first answer.
+      await client.query('BEGIN; LOCK TABLE raw_file IN ACCESS EXCLUSIVE MODE')
+      const child = spawnProcess(['verify', '--all'], onTheMachine({}))
+      let stdout = ''
+      child.stdout?.on('data', (chunk) => {
+        stdout += chunk
+      })
+      const closed = once(child, 'close')
+      await eventually(async () => {
+        const waiting = 'SELECT 1 FROM pg_locks WHERE NOT granted AND relation = $1::regclass'
+        return (await client.query(waiting, ['raw_file'])).rowCount === 1
+      }, 'it waits')
+      child.kill('SIGINT')
+      await client.query('ROLLBACK')
+      expect([await closed, stdout]).toEqual([[null, 'SIGINT'], ''])
+    } finally {
+      await client.end()
+    }
   })
 })
 
