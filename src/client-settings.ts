@@ -11,7 +11,7 @@ import {
   type Variable,
   variable,
 } from './environment.js'
-import { TIMESTAMP_VARIABLES } from './timestamp-settings.js'
+import { TIMESTAMP_VARIABLES, type TimestampSettings } from './timestamp-settings.js'
 
 const VARIABLES = {
   url: variable(
@@ -49,16 +49,16 @@ export function readClientSettings(env: Environment = process.env): ClientSettin
 }
 
 /**
- * The file of trust anchors, of which the service has the same variable.
- * @returns its path, undefined when it is not set, and the variable's name
+ * Reads the file of trust anchors, of which the service has the same variable, and nothing else.
+ * @throws SettingsError
  */
-export function readAnchorFile(env: Environment = process.env): {
-  path: string | undefined
-  name: string
-} {
+export function readAnchorSetting(
+  env: Environment = process.env,
+): Pick<TimestampSettings, 'timestampAnchors'> {
   const { timestampAnchors } = TIMESTAMP_VARIABLES
-  const { values } = readVariables({ timestampAnchors }, env)
-  return { path: values.timestampAnchors, name: timestampAnchors.name }
+  const { values, problems } = readVariables({ timestampAnchors }, env)
+  if (problems.length > 0) throw new SettingsError(problems)
+  return { timestampAnchors: values.timestampAnchors }
 }
 
 /** The variables for a help text, a line each. */

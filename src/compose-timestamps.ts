@@ -1,12 +1,10 @@
 /** The hash repositories that the settings ask for, and what verifies the links of all of them. */
-import { readFile } from 'node:fs/promises'
-import { fileURLToPath } from 'node:url'
 import type pg from 'pg'
+import { BytesError } from './domain/errors.js'
 import type { EvidenceRecords } from './domain/evidence-records.js'
 import type { HashRepository, HashVerifier } from './domain/hash-repository.js'
 import type { PendingHashes } from './domain/pending-hashes.js'
 import type { Log } from './domain/ports.js'
-import { SettingsError } from './environment.js'
 import {
   startTimestamper,
   type Timestamper,
@@ -14,18 +12,15 @@ import {
 } from './flows/timestamper.js'
 import { createInMemoryHashRepository } from './hashing/in-memory.js'
 import { createPastebinRepository } from './hashing/pastebin.js'
-import { type Anchors, parseAnchors } from './hashing/rfc3161/anchors.js'
+import type { Anchors } from './hashing/rfc3161/anchors.js'
 import { createTimestampAuthority } from './hashing/rfc3161/authority.js'
-import { TimestampError } from './hashing/rfc3161/errors.js'
 import { createTimestampRepository } from './hashing/rfc3161/repository.js'
 import { createTimestampVerifier, type TimestampVerifier } from './hashing/rfc3161/verifier.js'
 import { createEvidenceRecords } from './meta/evidence-records.js'
 import { createPendingHashes } from './meta/pending-hashes.js'
 import type { Settings } from './settings.js'
-import { TIMESTAMP_VARIABLES, type TimestampSettings } from './timestamp-settings.js'
+import type { TimestampSettings } from './timestamp-settings.js'
 
-/** Trust anchors without a setting: the root of FreeTSA. */
-const SHIPPED_ANCHORS = fileURLToPath(new URL('../certificates/freetsa-root.pem', import.meta.url))
 /** Requests to authorities under way at the same time, where they need not keep a distance. */
 const CONCURRENCY = 4
 /** What an attempt may take beside its timeout and its turn, in milliseconds. */
@@ -41,30 +36,6 @@ export interface Timestamps {
   readonly proof: TimestampVerifier['proof']
   readonly records: EvidenceRecords
   readonly pending: PendingHashes
-}
-
-/**
- * Reads the trust anchors of timestamps.
- * @throws SettingsError when the file cannot be used
- */
-export async function readAnchors({
-  timestampAnchors,
-}: Pick<TimestampSettings, 'timestampAnchors'>): Promise<Anchors> {
-  const path = timestampAnchors ?? SHIPPED_ANCHORS
-  const refuse = (what: string): SettingsError =>
-    new SettingsError([
-      `${TIMESTAMP_VARIABLES.timestampAnchors.name}: ${JSON.stringify(path)} ${what}`,
-    ])
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    const code = error instanceof Error && 'code' in error ? error.code : 'unknown error'
-    throw refuse(`cannot be read (${code})`)
-  })
-  try {
-    return parseAnchors(text)
-  } catch (error) {
-    if (error instanceof TimestampError) throw refuse(`cannot be used: ${error.message}`)
-    throw error
-  }
 }
 
 /** Builds the hash repositories and verifiers. Nothing is asked of anybody yet. */
@@ -120,10 +91,7 @@ export async function startStamping(
   observer: TimestamperObserver,
 ): Promise<Timestamper | undefined> {
   if (repositories.length === 0) {
-    const state = await pending.pendingState()
-    if (state.pending > 0) {
-      log.warn(state, 'files wait for a timestamp, and BYTES_EXT_HASH_REPOSITORY gives none')
-    }
+    await tellOfPending(pending, log)
     return undefined
   }
   const { timestampBatchSize: batchSize, timestampMinIntervalMs: minIntervalMs } = settings
@@ -137,4 +105,16 @@ export async function startStamping(
     log,
     observer,
   })
+}
+
+/** Only a word to the operator: a database that is not ready yet is told of by others. */
+async function tellOfPending(pending: PendingHashes, log: Log): Promise<void> {
+  try {
+    const state = await pending.pendingState()
+    if (state.pending === 0) return
+    log.warn(state, 'files wait for a timestamp, and BYTES_EXT_HASH_REPOSITORY gives none')
+  } catch (error) {
+    if (!(error instanceof BytesError)) throw error
+    log.warn({ reason: error.message }, 'files that wait for a timestamp cannot be counted')
+  }
 }

@@ -15,6 +15,7 @@ const TIERS: readonly (readonly string[])[] = [
   [
     'cli',
     'compose.ts',
+    'compose-anchors.ts',
     'compose-database.ts',
     'compose-releases.ts',
     'compose-storage.ts',

@@ -1,14 +1,8 @@
 /** The trust anchors that commands check timestamps with. */
-import { readFile } from 'node:fs/promises'
-import { fileURLToPath } from 'node:url'
-import { reasonOf } from '../client/errors.js'
-import { readAnchorFile } from '../client-settings.js'
-import { SettingsError } from '../environment.js'
+import { readAnchorSetting } from '../client-settings.js'
+import { readAnchorFile, readAnchors } from '../compose-anchors.js'
 import { anchorsIn } from '../flows/evidence-anchors.js'
-import { type Anchors, parseAnchors } from '../hashing/rfc3161/anchors.js'
-import { TimestampError } from '../hashing/rfc3161/errors.js'
-
-const SHIPPED = fileURLToPath(new URL('../../certificates/freetsa-root.pem', import.meta.url))
+import type { Anchors } from '../hashing/rfc3161/anchors.js'
 
 export const ANCHOR_HELP = `  --anchor PEM       file of certificates that timestamps must lead to; without it that of
                      BYTES_RFC3161_CERT_FILE, or else the root of FreeTSA that comes with Bytes`
@@ -25,27 +19,16 @@ export interface ChosenAnchors {
  * @throws Error when that cannot be used; SettingsError for BYTES_RFC3161_CERT_FILE
  */
 export async function chooseAnchors(given: string | undefined): Promise<ChosenAnchors> {
-  if (given !== undefined) return { anchors: await readAnchors(given), origin: given }
-  const { path, name } = readAnchorFile()
-  if (path === undefined) {
-    return { anchors: await readAnchors(SHIPPED), origin: 'the root of FreeTSA' }
+  if (given !== undefined) {
+    const anchors = await readAnchorFile(given).catch((error: unknown) => {
+      const reason = error instanceof Error ? error.message : error
+      throw new Error(`--anchor: ${reason}`, { cause: error })
+    })
+    return { anchors, origin: given }
   }
-  const anchors = await readAnchors(path).catch((error: unknown) => {
-    throw new SettingsError([`${name}: ${error instanceof Error ? error.message : error}`])
-  })
-  return { anchors, origin: path }
-}
-
-async function readAnchors(path: string): Promise<Anchors> {
-  const pem = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw new Error(`the trust anchors ${path} cannot be read: ${reasonOf(error)}`)
-  })
-  try {
-    return parseAnchors(pem)
-  } catch (error) {
-    if (!(error instanceof TimestampError)) throw error
-    throw new Error(`the trust anchors ${path} cannot be used: ${error.message}`, { cause: error })
-  }
+  const settings = readAnchorSetting()
+  const origin = settings.timestampAnchors ?? 'the root of FreeTSA'
+  return { anchors: await readAnchors(settings), origin }
 }
 
 /** Name and fingerprint of each certificate. @throws Error for what is no certificate */

@@ -1,7 +1,8 @@
 /** `bytes verify --all`: checks the whole store. */
 
 import { printable } from '../client/text.js'
-import { composeTimestamps, readAnchors } from '../compose-timestamps.js'
+import { readAnchors } from '../compose-anchors.js'
+import { composeTimestamps } from '../compose-timestamps.js'
 import type { Verification } from '../flows/verify.js'
 import { type VerdictCounts, verifyAll } from '../flows/verify-all.js'
 import { createLogger } from '../logging.js'

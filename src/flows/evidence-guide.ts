@@ -79,7 +79,8 @@ function secureHashPart(secureHash: string | null): string {
     '## 2. The secure hash is that of the content',
     `The secure hash in \`${BUNDLE.secureHash}\` is the ${algorithm === 'sha512' ? 'SHA-512' : 'SHA-224'} ` +
       `of the content followed by the end time of its job in \`${BUNDLE.endedAt}\`: seconds since ` +
-      `1970-01-01 00:00:00 UTC. \`${BUNDLE.meta}\` tells both, with what else is known of the job.`,
+      `1970-01-01 00:00:00 UTC. \`${BUNDLE.meta}\` tells both; what else it tells of the job is not ` +
+      'covered by the secure hash, and so not proved.',
     block(compared('secure hash', found, `$(cat ${BUNDLE.secureHash})`)),
   ].join('\n\n')
 }
@@ -97,7 +98,8 @@ function timestampPart({ proof }: GuideTimestamp): string {
     `${before} The certificates are checked as of the time of the timestamp (\`-attime\`): that one ` +
       'of them has expired since does not matter.',
     alone ? block(verifyCommand(proof, BUNDLE.secureHash)) : block(...treeCommands(proof)),
-    `To read the timestamp, with its time: \`openssl ts -reply -token_in -in ${BUNDLE.token} -text -token_out\``,
+    'The time above is the one that the timestamp itself tells:',
+    block(timeCommand(proof)),
   ].join('\n\n')
 }
 
@@ -107,6 +109,23 @@ function verifyCommand(proof: TimestampProof, data: string): string {
   return (
     `openssl ts -verify -token_in -in ${BUNDLE.token} -data ${data} ` +
     `-CAfile ${BUNDLE.anchors} -untrusted ${signers} -partial_chain -attime ${seconds}`
+  )
+}
+
+const MONTHS = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split(' ')
+
+/** Compares the time as `openssl` writes it, such as `Jan  4 21:57:43 2026 GMT`. */
+function timeCommand({ time }: TimestampProof): string {
+  const date = new Date(time)
+  const day = String(date.getUTCDate()).padStart(2)
+  const start = `${MONTHS[date.getUTCMonth()]} ${day} ${time.slice(11, 19)}`
+  // How many digits of a fraction follow is up to the authority.
+  const fraction = time.includes('.') ? "'*'" : ''
+  const pattern = `*'Time stamp: ${start}${fraction} ${date.getUTCFullYear()} GMT'*`
+  const told = `openssl ts -reply -token_in -in ${BUNDLE.token} -text -token_out`
+  return (
+    `case "$(${told})" in ${pattern}) echo 'time: OK, ${time}';; ` +
+    "*) echo 'time: FAILED'; false;; esac"
   )
 }
 

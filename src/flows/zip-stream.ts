@@ -38,12 +38,13 @@ export function zipStream(entries: readonly ZipEntry[], modified: Date): ZipStre
   }
 }
 
-type Give = (stream: Readable) => void
+/** Gives the bytes of a content, which may be asked for before `build` returns. */
+type Open = (content: LazyContent, output: PassThrough, give: (stream: Readable) => void) => void
 
 function build(
   entries: readonly ZipEntry[],
   mtime: Date,
-  open: (content: LazyContent, give: Give) => void,
+  open: Open,
 ): { size: number; output: PassThrough } {
   const zip = new ZipFile()
   const output = zip.outputStream
@@ -56,7 +57,7 @@ function build(
     } else {
       const { size } = content
       zip.addReadStreamLazy(name, { ...options, size }, (give) =>
-        open(content, (stream) => give(null, stream)),
+        open(content, output, (stream) => give(null, stream)),
       )
     }
   }
@@ -72,11 +73,11 @@ function build(
 
 async function* read(entries: readonly ZipEntry[], modified: Date): AsyncGenerator<Uint8Array> {
   let source: Readable | undefined
-  const { output } = build(entries, modified, (content, give) => {
-    if (output.destroyed) return
+  const { output } = build(entries, modified, (content, to, give) => {
+    if (to.destroyed) return
     source = Readable.from(content.open(), { objectMode: false })
     // A pipe passes on everything but errors.
-    source.on('error', (error) => output.destroy(error))
+    source.on('error', (error) => to.destroy(error))
     give(source)
   })
   try {

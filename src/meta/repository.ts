@@ -8,7 +8,9 @@ import { createRawFiles } from './raw-files.js'
 import { translated } from './sqlstate.js'
 import { createUploads } from './uploads.js'
 
-const CHECK = "SELECT pg_is_in_recovery() AS standby, to_regclass('outbox') IS NOT NULL AS migrated"
+/** The table that an upload needs and that came last. */
+const CHECK =
+  "SELECT pg_is_in_recovery() AS standby, to_regclass('pending_hash') IS NOT NULL AS migrated"
 
 /** The meta repository on Postgres. */
 export function createMetaRepository({ drizzle, pool, uploads }: Database): MetaRepository {

@@ -303,7 +303,9 @@ describe('the commands', () => {
 
     const verify = await bytes('verify', id)
     expect([verify.code, verify.stderr]).toEqual([0, ''])
-    expect(verify.stdout).toMatch(/^content digest +ok +sha512:.*\nsecure hash +ok +sha512:.*\n$/)
+    expect(verify.stdout).toMatch(
+      /^content digest +ok +sha512:.*\nsecure hash +ok +sha512:.*\ntimestamp +- +none: .*\nunverifiable: .*\n$/,
+    )
   })
 
   it('put several files, and what comes in', async () => {

@@ -52,7 +52,17 @@ const tablesOf = async (uri: string): Promise<string[]> => {
   )
   return rows.map((row) => row.name)
 }
-const TABLES = ['blob', 'boefje_meta', 'normalizer_meta', 'outbox', 'raw_file', 'signing_provider']
+const TABLES = [
+  'blob',
+  'boefje_meta',
+  'evidence_record',
+  'normalizer_meta',
+  'outbox',
+  'pending_hash',
+  'raw_file',
+  'signing_provider',
+  'timestamp_token',
+]
 
 /** All that the service needs. */
 const environment = (more: Record<string, string> = {}): Record<string, string> => ({

@@ -4,8 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type Client, login } from '../support/client.js'
+import { type FakePastebin, startFakePastebin } from '../support/fake-pastebin.js'
 import { freePort } from '../support/ports.js'
 import { runProcess, type TestService, type TestStore, testStore } from '../support/service.js'
+import { startTestAuthority } from '../support/tsa.js'
 import { errorsLogged, eventually, query, sample } from './helpers.js'
 
 let store: TestStore
@@ -44,6 +46,9 @@ const grow = (seconds: number): Promise<unknown> =>
   )
 const metricsOf = async (client: Client): Promise<string> =>
   (await client.request('/metrics')).text()
+
+const verdictOf = async (client: Client, id: string): Promise<unknown> =>
+  ((await client.getJson(`/bytes/raw/${id}/verify`)) as Record<string, unknown>).verdict
 
 describe('while the authority is away', () => {
   it('uploads are stored without a link', async () => {
@@ -143,6 +148,79 @@ describe('without a third party', () => {
     expect(JSON.parse(told ?? '{}')).toMatchObject({ level: 'warn', pending: 2 })
     expect(sample(await metricsOf(await login(service.url)), 'bytes_pending_hashes')).toBe(2)
   })
+})
+
+describe('Pastebin', () => {
+  const KEY = 'a developer key'
+  let pastebin: FakePastebin
+  let settings: Record<string, string>
+
+  beforeEach(async () => {
+    pastebin = await startFakePastebin(KEY)
+    settings = {
+      BYTES_EXT_HASH_REPOSITORY: 'PASTEBIN',
+      BYTES_PASTEBIN_URL: pastebin.url,
+      BYTES_PASTEBIN_API_DEV_KEY: KEY,
+    }
+  })
+
+  afterEach(async () => {
+    await pastebin?.close()
+  })
+
+  it('gets each secure hash, and vouches for it', async () => {
+    const service = await store.start(settings)
+    const client = await login(service.url)
+    const [id = ''] = await upload(client, 'a')
+    const meta = await eventually(async () => {
+      const found = (await client.getJson(`/bytes/raw/${id}/meta`)) as Record<string, string>
+      return found.hash_retrieval_link !== null && found
+    }, 'the paste was made')
+    const { hash_retrieval_link: link, signing_provider_url: url } = meta
+    expect(link?.startsWith(`${pastebin.url}/`)).toBe(true)
+    expect(url).toBe(pastebin.url)
+    expect([...pastebin.pastes.values()]).toEqual([meta.secure_hash])
+    expect(await verdictOf(client, id)).toBe('verified')
+    expect(await service.stop()).toBe(0)
+  })
+
+  it('that refuses is told of in its own words, without the key', async () => {
+    const wrong = 'not the right key'
+    const service = await store.start({ ...settings, BYTES_PASTEBIN_API_DEV_KEY: wrong })
+    const client = await login(service.url)
+    const [id = ''] = await upload(client, 'a')
+    await eventually(() => service.log().includes('invalid api_dev_key'), 'it was logged')
+    expect(service.log()).not.toContain(wrong)
+    expect(await verdictOf(client, id)).toBe('pending')
+    expect(await service.stop()).toBe(0)
+  })
+})
+
+it('files keep their proof when the settings change', async () => {
+  const authority = await startTestAuthority()
+  try {
+    const anchors = { BYTES_RFC3161_CERT_FILE: authority.rootFile }
+    const stamping = await store.start({
+      ...anchors,
+      BYTES_EXT_HASH_REPOSITORY: 'RFC3161',
+      BYTES_RFC3161_PROVIDER: authority.url,
+    })
+    const [stamped = ''] = await upload(await login(stamping.url), 'a')
+    await eventually(async () => {
+      const rows = await query(store.databaseUri, 'SELECT 1 FROM pending_hash')
+      return rows.length === 0
+    }, 'it had its timestamp')
+    expect(await stamping.stop()).toBe(0)
+
+    const service = await store.start(anchors)
+    const client = await login(service.url)
+    const [plain = ''] = await upload(client, 'b')
+    expect(await verdictOf(client, stamped)).toBe('verified')
+    expect(await verdictOf(client, plain)).toBe('unverifiable')
+    expect(await service.stop()).toBe(0)
+  } finally {
+    await authority.stop()
+  }
 })
 
 describe('a file of trust anchors that cannot be used', () => {

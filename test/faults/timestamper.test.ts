@@ -30,6 +30,8 @@ beforeEach(async () => {
   proxy = await startAuthorityProxy(authority.url)
   store = await testStore()
   pool = new pg.Pool({ connectionString: store.databaseUri, max: 2 })
+  // The database is dropped before the last connection knows that it has been ended.
+  pool.on('connect', (client) => client.on('error', () => undefined))
 })
 
 afterEach(async () => {

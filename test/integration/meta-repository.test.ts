@@ -252,11 +252,11 @@ describe('a job that someone has locked', () => {
 describe('the check', () => {
   it('fails while the migrations are missing', async () => {
     await expect(meta.check()).resolves.toBeUndefined()
-    await database.pool.query('ALTER TABLE outbox RENAME TO elsewhere')
+    await database.pool.query('ALTER TABLE pending_hash RENAME TO elsewhere')
     try {
       await expect(meta.check()).rejects.toMatchObject({ code: 'database_unavailable' })
     } finally {
-      await database.pool.query('ALTER TABLE elsewhere RENAME TO outbox')
+      await database.pool.query('ALTER TABLE elsewhere RENAME TO pending_hash')
     }
   })
 })

@@ -205,8 +205,9 @@ describe('verify', () => {
     const raw = fake.store('content')
     expect(await verify.run([raw.id])).toBe(0)
     expect(stdout).toMatch(
-      /^content digest {2}ok {5}sha512:[0-9a-f]{128}\nsecure hash {5}ok {5}sha512:[0-9a-f]{128}\n$/,
+      /^content digest {9}ok {5}sha512:[0-9a-f]{128}\nsecure hash {12}ok {5}sha512:[0-9a-f]{128}\ntimestamp {14}- {6}none yet: .*\npending: .*\n$/,
     )
+    expect(stderr).toBe('')
   })
 
   it('tells what is wrong, and with what', async () => {
@@ -214,9 +215,78 @@ describe('verify', () => {
     const job = fake.jobs.get(JOB)
     if (job) job.ended_at = '2026-01-01T00:00:02Z'
     expect(await verify.run([raw.id])).toBe(1)
-    expect(stdout).toMatch(/\nsecure hash {5}WRONG {2}sha512:[0-9a-f]{128}, recorded sha512:/)
+    expect(stdout).toMatch(/\nsecure hash {12}WRONG {2}sha512:[0-9a-f]{128}, recorded sha512:/)
+    expect(stdout).toMatch(/\nfailed: something is wrong\n$/)
     expect(stderr).toBe(`bytes: raw file ${raw.id} is not what was stored\n`)
     expect(await usage(verify)).toMatch(/one raw file/)
+  })
+})
+
+describe('verify with a retrieval link', () => {
+  const RECORD = `/bytes/evidence_records/${JOB}`
+  /** What the service says of the link, and of the record that it may name. */
+  const claim = (link: string, record?: Buffer | number): void => {
+    fake.interceptors.add((request, response) => {
+      if (request.url === RECORD && typeof record === 'number') {
+        return refuse(response, record, 'There is no such evidence record')
+      }
+      if (request.url === RECORD) {
+        response.end(record)
+        return true
+      }
+      if (!request.url?.endsWith('/meta')) return false
+      const end = response.end.bind(response) as (text: string) => typeof response
+      response.end = ((text: string) =>
+        end(
+          JSON.stringify({ ...JSON.parse(text), hash_retrieval_link: link }),
+        )) as typeof response.end
+      return false
+    })
+  }
+
+  it.each<[string, string, Buffer | number | undefined, RegExp]>([
+    ['a token that is none', 'MAA=', undefined, /\ntimestamp format +WRONG /],
+    [
+      'a record that is none',
+      RECORD,
+      Buffer.from('x'),
+      /\nevidence record +WRONG +not an evidence/,
+    ],
+    [
+      'a record that is not there',
+      RECORD,
+      404,
+      /\nevidence record +WRONG +no such evidence record/,
+    ],
+  ])('finds out %s', async (_, link, record, line) => {
+    claim(link, record)
+    const raw = fake.store('content')
+    expect(await verify.run([raw.id])).toBe(1)
+    expect(stdout).toMatch(/^content digest +ok .*\nsecure hash +ok /)
+    expect(stdout).toMatch(line)
+    expect(stdout).toMatch(/\nfailed: something is wrong\n$/)
+    expect(stderr).toBe(`bytes: the timestamp of raw file ${raw.id} is not good\n`)
+  })
+
+  it.each([
+    ['https://pastebin.example/\u001babc', /\ntimestamp +- +none: see .* https:.*\\u001babc\n/],
+    [JOB, /\ntimestamp +- +none: the service has kept the secure hash to itself\n/],
+  ])('says what %j is worth', async (link, line) => {
+    claim(link)
+    expect(await verify.run([fake.store('content').id])).toBe(0)
+    expect(stdout).toMatch(line)
+    expect(stdout).toMatch(/\nunverifiable: /)
+  })
+
+  it('does not take an endless answer for a record', async () => {
+    claim(RECORD, Buffer.alloc(4 * 1024 * 1024 + 1))
+    await expect(verify.run([fake.store('content').id])).rejects.toThrow(/too long/)
+  })
+
+  it('is told of anchors that cannot be used before anything is asked', async () => {
+    const { id } = fake.store('content')
+    await expect(verify.run([id, '--anchor', 'none.pem'])).rejects.toThrow(/none\.pem/)
+    expect(fake.requests).toEqual([])
   })
 })
 

@@ -408,6 +408,7 @@ describe('a verification', () => {
       contentDigest: { expected: digest, found: digest, passed: true },
       secureHash: { expected: `sha512:${secure}`, found: `sha512:${secure}`, passed: true },
       passed: true,
+      rawFile: await client.rawFile(id),
     })
   })
 

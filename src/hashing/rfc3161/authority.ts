@@ -53,17 +53,17 @@ function checkUrl(text: string): void {
 }
 
 /** @throws TimestampError when it is no answer of RFC 3161, section 3.4 */
-function checkAnswer({ status, headers }: Answer, url: string): void {
+function checkAnswer({ status, headers }: Answer, name: string): void {
   if (status >= 300 && status < 400) {
-    const what = `${url} redirects (status ${status}); give the URL that it redirects to`
+    const what = `${name} redirects (status ${status}); give the URL that it redirects to`
     throw new TimestampError('redirected', what)
   }
   if (status !== 200) {
-    throw new TimestampError('wrong_http_status', `${url} answered with the status ${status}`)
+    throw new TimestampError('wrong_http_status', `${name} answered with the status ${status}`)
   }
   const type = (headers['content-type'] ?? '').split(';')[0]?.trim().toLowerCase()
   if (type !== REPLY) {
-    const what = `${url} did not answer with ${REPLY}; is it a timestamp authority?`
+    const what = `${name} did not answer with ${REPLY}; is it a timestamp authority?`
     throw new TimestampError('wrong_media_type', what)
   }
 }
@@ -81,10 +81,17 @@ function checkClock(time: Instant, before: number, after: number, maxSkewMs: num
   throw new TimestampError('clock_skew', what)
 }
 
+/** The URL in messages: its query may hold a key. */
+function nameOf(url: string): string {
+  const { origin, pathname } = new URL(url)
+  return `${origin}${pathname}`
+}
+
 /** @throws TimestampError `bad_url` */
 export function createTimestampAuthority(options: TimestampAuthorityOptions): TimestampAuthority {
   const { url, anchors, timeoutMs, maxSkewMs, minIntervalMs, now = Date.now } = options
   checkUrl(url)
+  const name = nameOf(url)
   const turns = createTurns(minIntervalMs)
 
   async function ask(body: Uint8Array, signal: AbortSignal | undefined): Promise<Answer> {
@@ -94,7 +101,7 @@ export function createTimestampAuthority(options: TimestampAuthorityOptions): Ti
       return await exchange({ method: 'POST', url, headers, body, ...bounds })
     } catch (cause) {
       if (!(cause instanceof ExchangeError)) throw cause
-      throw new TimestampError(cause.fault, `${url} ${cause.message}`, { cause })
+      throw new TimestampError(cause.fault, `${name} ${cause.message}`, { cause })
     }
   }
 
@@ -108,17 +115,17 @@ export function createTimestampAuthority(options: TimestampAuthorityOptions): Ti
       try {
         await turns.next(signal)
       } catch (cause) {
-        throw new TimestampError('aborted', `${url} was not waited for any longer`, { cause })
+        throw new TimestampError('aborted', `${name} was not waited for any longer`, { cause })
       }
       const request = makeRequest(imprint)
       const before = now()
       const answer = await ask(request.der, signal)
       const after = now()
-      checkAnswer(answer, url)
+      checkAnswer(answer, name)
       const token = tokenOf(answer.body)
       const { nonce, time } = verifyToken(token, imprint, 'sha512', anchors)
       if (nonce !== request.nonce) {
-        const what = `the answer of ${url} is to another request: the nonce is ${nonce === null ? 'missing' : 'another'}`
+        const what = `the answer of ${name} is to another request: the nonce is ${nonce === null ? 'missing' : 'another'}`
         throw new TimestampError('wrong_nonce', what)
       }
       checkClock(time, before, after, maxSkewMs)

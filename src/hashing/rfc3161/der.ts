@@ -84,7 +84,9 @@ function faultOfPrimitive(tag: number, content: Uint8Array): string | undefined 
     case TAG.oid: {
       const ended =
         content.length <= MAX_OID_BYTES && (at(content, content.length - 1) & 0x80) === 0
-      const padded = content.some((byte, i) => byte === 0x80 && (at(content, i - 1) & 0x80) === 0)
+      const padded = content.some(
+        (byte, i) => byte === 0x80 && (i === 0 || (at(content, i - 1) & 0x80) === 0),
+      )
       return content.length > 0 && ended && !padded ? undefined : 'a bad object identifier'
     }
     case TAG.utcTime:
