@@ -135,7 +135,15 @@ export async function query<Row extends pg.QueryResultRow = Record<string, unkno
   }
 }
 
-const TABLES = ['boefje_meta', 'raw_file', 'normalizer_meta', 'blob', 'outbox', 'signing_provider']
+const TABLES = [
+  'boefje_meta',
+  'raw_file',
+  'normalizer_meta',
+  'blob',
+  'outbox',
+  'signing_provider',
+  'pending_hash',
+]
 
 /** Rows of each table. */
 export async function rowCounts(uri: string): Promise<Record<string, number>> {

@@ -7,6 +7,7 @@ import { createTimestampVerifier } from '../../src/hashing/rfc3161/verifier.js'
 import { createEvidenceRecords } from '../../src/meta/evidence-records.js'
 import { eventually, sample } from '../acceptance/helpers.js'
 import { type Client, login } from '../support/client.js'
+import { postgresProxy } from '../support/proxy.js'
 import { type TestService, type TestStore, testStore } from '../support/service.js'
 import { startTestAuthority, type TestAuthority } from '../support/tsa.js'
 import { type AuthorityProxy, type Mode, startAuthorityProxy } from '../support/tsa-proxy.js'
@@ -237,6 +238,30 @@ it('SIGTERM does not wait for an authority that hangs, and lets others claim', a
   await allStamped()
   await expectVerified(ids)
   expect(await next.stop()).toBe(0)
+}, 60_000)
+
+it('timestamps that come while the database is away are not lost', async () => {
+  const database = await postgresProxy(store.databaseUri)
+  await database.open()
+  try {
+    const service = await start({ BYTES_DB_URI: database.uri('x') })
+    await proxy.behave('holds')
+    const ids = await uploadMany(await login(service.url), 4)
+    await eventually(() => proxy.queries === 4, 'four requests were under way')
+    await database.close()
+    await proxy.behave('works')
+    const lacks = 'the timestamper lacks its database'
+    await eventually(() => proxy.stamped.length === 4, 'the timestamps were given')
+    await eventually(() => service.log().includes(lacks), 'they could not be committed')
+    await database.open()
+    await allStamped()
+    await expectVerified(ids)
+    expect(proxy.stamped).toHaveLength(4)
+    expect(service.log().split(lacks)).toHaveLength(2)
+    expect(await service.stop()).toBe(0)
+  } finally {
+    await database.close()
+  }
 }, 60_000)
 
 it('files share timestamps in batches', async () => {
