@@ -1,7 +1,7 @@
 /** `bytes verify ID`: checks a raw file of a service, which need not be believed. */
 import { type BytesClient, BytesClientError, type Verification } from '../client/client.js'
 import type { Check } from '../domain/hash-repository.js'
-import { verdictOf } from '../flows/verify.js'
+import { type LinkFindings, verdictOf } from '../flows/verify.js'
 import { checkTimestamp, withoutEvidence } from '../hashing/rfc3161/check.js'
 import { parseTimestampLink } from '../hashing/rfc3161/links.js'
 import { type ChosenAnchors, chooseAnchors } from './anchors.js'
@@ -25,7 +25,7 @@ export async function verifyFile(id: string, anchorFile: string | undefined): Pr
       digestCheck('secure_hash', result.secureHash),
       ...timestamp.checks,
     ]
-    const verdict = verdictOf(checks, { thirdParty: timestamp.thirdParty, pending: false })
+    const verdict = verdictOf(checks, timestamp)
     printVerification(verdict, checks)
     if (!result.passed) complain(`raw file ${id} is not what was stored`)
     const wrong = timestamp.checks.find(({ passed }) => passed === false)
@@ -51,27 +51,29 @@ async function timestampOf(
   { rawFile: { hash_retrieval_link: link }, secureHash: { expected } }: Verification,
   { anchors }: ChosenAnchors,
   signal: AbortSignal,
-): Promise<{ checks: readonly Check[]; thirdParty: boolean }> {
-  const none = (detail: string) => ({
-    checks: [{ name: 'timestamp', passed: null, detail }],
-    thirdParty: false,
-  })
-  if (link === null) return none('none yet, or none at all: the service knows which')
+): Promise<LinkFindings> {
+  const none = (detail: string, pending = false): LinkFindings => {
+    const checks = [{ name: 'timestamp', passed: null, detail }]
+    return { checks, thirdParty: false, pending }
+  }
+  // A service that asks nobody gives a link of its own at once.
+  if (link === null) return none('none yet: ask again later', true)
   const parsed = parseTimestampLink(link)
   if (parsed === undefined) {
     return URL.canParse(link)
       ? none(`none: see whether the secure hash is at ${link}`)
       : none('none: the service has kept the secure hash to itself')
   }
-  const check = (token: Uint8Array | undefined, record: Uint8Array | null) => ({
-    checks: checkTimestamp({ token, record }, expected, anchors),
-    thirdParty: true,
-  })
+  const found = (checks: readonly Check[]): LinkFindings => {
+    return { checks, thirdParty: true, pending: false }
+  }
+  const check = (token: Uint8Array | undefined, record: Uint8Array | null): LinkFindings =>
+    found(checkTimestamp({ token, record }, expected, anchors))
   if (parsed.kind === 'token') return check(parsed.token, null)
   try {
     return check(undefined, await client.evidenceRecord(link, { signal }))
   } catch (error) {
     if (!(error instanceof BytesClientError) || error.code !== 'not_found') throw error
-    return { checks: withoutEvidence(true, false, 'no such evidence record'), thirdParty: true }
+    return found(withoutEvidence(true, false, 'no such evidence record'))
   }
 }

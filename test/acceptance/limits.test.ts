@@ -415,6 +415,18 @@ describe('memory', () => {
       for await (const piece of download.body ?? []) size += piece.length
       expect(size).toBe(SIZE)
       expect((await peakMemory(pid)) - before).toBeLessThan(BOUND)
+
+      await resetPeak(pid)
+      const base = await peakMemory(pid)
+      expect(await client.getJson(`/bytes/raw/${last}/verify`)).toMatchObject({
+        checks: [{ passed: true }, { passed: true }, { name: 'retrieval_link' }],
+      })
+      const evidence = await client.request(`/bytes/raw/${last}/evidence`)
+      let archived = 0
+      for await (const piece of evidence.body ?? []) archived += piece.length
+      expect(String(archived)).toBe(evidence.headers.get('content-length'))
+      expect(archived).toBeGreaterThan(SIZE)
+      expect((await peakMemory(pid)) - base).toBeLessThan(BOUND)
     })
     await rm(join(store.dataDir, 'blobs/v1/memory'), { recursive: true })
     await mkdir(join(store.dataDir, 'blobs/v1/memory'))

@@ -10,6 +10,7 @@ import { verifyBundle } from '../../src/cli/verify-bundle.js'
 import type { StoredRawFile } from '../../src/domain/models.js'
 import { rawFileText } from '../../src/domain/wire-text.js'
 import { openEvidence } from '../../src/flows/evidence.js'
+import { anchorsIn } from '../../src/flows/evidence-anchors.js'
 import { proofOf } from '../../src/flows/proof.js'
 import { verifyRawFile } from '../../src/flows/verify.js'
 import { type MemoryStore, memoryStore } from '../support/evidence.js'
@@ -267,6 +268,40 @@ describe('a bundle', () => {
     ])
     expect(await readFile(join(path, 'VERIFY.md'), 'utf8')).toContain(told.split('=')[1]?.trim())
   })
+
+  it('is checked as of the time of the timestamp', async () => {
+    const file = await stampedFile({ name: '', algorithm: 'sha512', batch: 1 })
+    const proof = await proofOf(store.ports, file)
+    const seconds = 'time' in proof ? Math.floor(Date.parse(proof.time) / 1000) : Number.NaN
+    const path = await unzipped(await bundleOf(file))
+    const [, , commands = ''] = await commandsOf(path)
+    expect(commands).toContain(` -attime ${seconds}\n`)
+    // Before the certificates were valid.
+    await writeFile(
+      join(path, 'VERIFY.md'),
+      `\`\`\`sh\n${commands.replace(String(seconds), '1000000000')}\`\`\`\n`,
+    )
+    expect(await failuresOf(path)).toEqual([1])
+  })
+
+  it.each([1, 3])(
+    'may have the certificate of the authority as its anchor (%i files)',
+    async (batch) => {
+      const first = await unzipped(await bundleOf(await stampedFile(CASES[0] as Case)), 'first')
+      const certificates = await readFile(join(first, 'certificates/token.pem'), 'utf8')
+      const own = anchorsIn(certificates).find(({ subject }) =>
+        subject.includes('Timestamp authority'),
+      )
+      if (!own) throw new Error('the certificate is not in the timestamp')
+      store = memoryStore(own.pem, authority.url)
+      const file = await stampedFile({ name: '', algorithm: 'sha512', batch })
+      const path = await unzipped(await bundleOf(file))
+      expect(await readFile(join(path, 'certificates/anchors.pem'), 'utf8')).toBe(own.pem)
+      expect(await failuresOf(path)).toEqual([])
+      await writeFile(join(folder, 'own.pem'), own.pem)
+      expect(await verifyBundle(`${path}.zip`, join(folder, 'own.pem'))).toBe(0)
+    },
+  )
 
   it('is not trusted for the anchors that it brings', async () => {
     const path = await unzipped(await bundleOf(await stampedFile(CASES[0] as Case)))

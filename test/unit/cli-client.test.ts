@@ -205,7 +205,7 @@ describe('verify', () => {
     const raw = fake.store('content')
     expect(await verify.run([raw.id])).toBe(0)
     expect(stdout).toMatch(
-      /^content digest {9}ok {5}sha512:[0-9a-f]{128}\nsecure hash {12}ok {5}sha512:[0-9a-f]{128}\ntimestamp {14}- {6}none yet, .*\nunverifiable: .*\n$/,
+      /^content digest {9}ok {5}sha512:[0-9a-f]{128}\nsecure hash {12}ok {5}sha512:[0-9a-f]{128}\ntimestamp {14}- {6}none yet: .*\npending: .*\n$/,
     )
     expect(stderr).toBe('')
   })

@@ -177,6 +177,38 @@ describe.each(ALL)('a token ($name)', (real) => {
   })
 })
 
+describe('an answer of an authority', () => {
+  const taken = (answer: Uint8Array): string => {
+    try {
+      return Buffer.from(tokenOf(answer)).equals(REAL[1]?.token ?? tsr) ? 'taken' : 'another token'
+    } catch (error) {
+      return error instanceof TimestampError ? error.code : String(error)
+    }
+  }
+
+  it('has no bit around the token that may be another, but that for modifications', () => {
+    const around = tsr.length - (REAL[1]?.token.length ?? 0)
+    const codes: string[] = []
+    for (let bit = 0; bit < around * 8; bit++) {
+      const changed = Buffer.from(tsr)
+      changed[bit >> 3] = (changed[bit >> 3] ?? 0) ^ (1 << (bit & 7))
+      codes.push(taken(changed))
+    }
+    // granted (0) becomes grantedWithMods (1).
+    expect(codes.filter((code) => code === 'taken')).toHaveLength(1)
+    expect([...new Set(codes)].sort()).toEqual(['malformed_response', 'not_granted', 'taken'])
+  })
+
+  it('is refused when it is anything', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 100 }), (bytes) => {
+        expect(taken(bytes)).toBe('malformed_response')
+      }),
+      { numRuns: 1000 },
+    )
+  })
+})
+
 describe('anything', () => {
   it('is refused as a token, and does no harm', () => {
     const [real] = REAL
