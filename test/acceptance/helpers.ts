@@ -1,5 +1,7 @@
 /** What several acceptance tests need. It talks HTTP and SQL, and knows nothing of the source. */
+import { spawn } from 'node:child_process'
 import { createHmac } from 'node:crypto'
+import { once } from 'node:events'
 import { readdir } from 'node:fs/promises'
 import { type IncomingHttpHeaders, request } from 'node:http'
 import { connect, type Socket } from 'node:net'
@@ -135,7 +137,15 @@ export async function query<Row extends pg.QueryResultRow = Record<string, unkno
   }
 }
 
-const TABLES = ['boefje_meta', 'raw_file', 'normalizer_meta', 'blob', 'outbox', 'signing_provider']
+const TABLES = [
+  'boefje_meta',
+  'raw_file',
+  'normalizer_meta',
+  'blob',
+  'outbox',
+  'signing_provider',
+  'pending_hash',
+]
 
 /** Rows of each table. */
 export async function rowCounts(uri: string): Promise<Record<string, number>> {
@@ -195,3 +205,36 @@ export const base64 = (content: string | Uint8Array): string =>
 /** The lines of a log in which something went wrong that should not. */
 export const errorsLogged = (log: string): string[] =>
   log.split('\n').filter((line) => line.includes('"level":"error"') || /^(?!\{|$)/.test(line))
+
+/**
+ * What promtool finds fault with on a metrics page, a line each, in order.
+ * @returns undefined where it is not installed
+ * @throws Error when the page cannot be read at all
+ */
+export async function promtool(page: string): Promise<string[] | undefined> {
+  const child = spawn('promtool', ['check', 'metrics'], { stdio: ['pipe', 'pipe', 'pipe'] })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk) => {
+      output += chunk
+    })
+  }
+  child.stdin.on('error', () => undefined)
+  const missing = await Promise.race([
+    once(child, 'spawn').then(() => false),
+    once(child, 'error').then(() => true),
+  ]).catch(() => true)
+  if (missing) {
+    console.warn('promtool is not installed: the metrics page was not checked with it')
+    return undefined
+  }
+  const closed = once(child, 'close')
+  child.stdin.end(page)
+  const [code] = await closed
+  // 3: it has complaints.
+  if (code !== 0 && code !== 3) throw new Error(`promtool ended with ${code}: ${output}`)
+  return output
+    .split('\n')
+    .filter((line) => line !== '')
+    .sort()
+}

@@ -8,7 +8,7 @@ import { type FakePastebin, startFakePastebin } from '../support/fake-pastebin.j
 import { freePort } from '../support/ports.js'
 import { runProcess, type TestService, type TestStore, testStore } from '../support/service.js'
 import { startTestAuthority } from '../support/tsa.js'
-import { errorsLogged, eventually, query, sample } from './helpers.js'
+import { errorsLogged, eventually, promtool, query, sample } from './helpers.js'
 
 let store: TestStore
 /** An authority that does not answer. */
@@ -116,6 +116,8 @@ describe('while the authority is away', () => {
     const durations = `bytes_timestamp_duration_seconds_count{provider="${host}",outcome="failed"}`
     expect(sample(page, durations)).toBe(sample(page, failures))
     expect(page).not.toContain('hidden')
+    const complaints = (await promtool(page)) ?? []
+    expect(complaints.filter((line) => /pending|timestamp|stamped/.test(line))).toEqual([])
 
     await eventually(() => service.log().includes('the hash repository fails'), 'it was logged')
     expect(service.log()).not.toContain('hidden')

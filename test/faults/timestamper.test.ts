@@ -7,11 +7,10 @@ import { createTimestampVerifier } from '../../src/hashing/rfc3161/verifier.js'
 import { createEvidenceRecords } from '../../src/meta/evidence-records.js'
 import { eventually, sample } from '../acceptance/helpers.js'
 import { type Client, login } from '../support/client.js'
+import { postgresProxy } from '../support/proxy.js'
 import { type TestService, type TestStore, testStore } from '../support/service.js'
 import { startTestAuthority, type TestAuthority } from '../support/tsa.js'
 import { type AuthorityProxy, type Mode, startAuthorityProxy } from '../support/tsa-proxy.js'
-
-const KILLS = 12
 
 let authority: TestAuthority
 let proxy: AuthorityProxy
@@ -147,35 +146,47 @@ it('an authority may refuse, hang, answer garbage, for another imprint or repeat
   expect(await service.stop()).toBe(0)
 }, 180_000)
 
-it('kill -9 in the middle of stamping loses no pending hash', async () => {
-  // Short, so that the claims of the dead end soon.
-  const settings = { BYTES_RFC3161_TIMEOUT_SECONDS: '2' }
-  const ids: string[] = []
-  let killedAtWork = 0
-  for (let round = 0; round < KILLS; round++) {
-    const service = await start(settings)
-    const client = await login(service.url)
-    const stamped = proxy.stamped.length
-    ids.push(...(await uploadMany(client, 12)))
-    // Some die before the first answer, others between many.
-    if (round % 3 === 0) await sleep((round * 37) % 100)
-    else await eventually(() => proxy.stamped.length >= stamped + round, 'some were stamped')
-    await service.kill()
-    const { rows } = await pool.query('SELECT 1 FROM pending_hash WHERE claim_id IS NOT NULL')
-    if (rows.length > 0) killedAtWork++
-  }
-  expect(killedAtWork).toBeGreaterThan(0)
-  const { rows } = await pool.query<{ n: number }>(
-    `SELECT count(*)::int AS n FROM raw_file r
+it.each([
+  ['one by one', 12, 1],
+  ['in batches', 6, 4],
+])(
+  'kill -9 in the middle of stamping loses no pending hash: %s',
+  async (_, kills, size) => {
+    const settings = {
+      // Short, so that the claims of the dead end soon.
+      BYTES_RFC3161_TIMEOUT_SECONDS: '2',
+      BYTES_TIMESTAMP_BATCH_SIZE: String(size),
+      BYTES_TIMESTAMP_BATCH_SECONDS: '1',
+    }
+    const ids: string[] = []
+    let killedAtWork = 0
+    for (let round = 0; round < kills; round++) {
+      const service = await start(settings)
+      const client = await login(service.url)
+      const stamped = proxy.stamped.length
+      ids.push(...(await uploadMany(client, 12)))
+      // Some die before the first answer, others between many.
+      const wanted = round % (12 / size)
+      if (round % 3 === 0) await sleep((round * 37) % 100)
+      else await eventually(() => proxy.stamped.length >= stamped + wanted, 'some were stamped')
+      await service.kill()
+      const { rows } = await pool.query('SELECT 1 FROM pending_hash WHERE claim_id IS NOT NULL')
+      if (rows.length > 0) killedAtWork++
+    }
+    expect(killedAtWork).toBeGreaterThan(0)
+    const { rows } = await pool.query<{ n: number }>(
+      `SELECT count(*)::int AS n FROM raw_file r
      WHERE hash_retrieval_link IS NULL
        AND NOT EXISTS (SELECT 1 FROM pending_hash p WHERE p.raw_file_id = r.id)`,
-  )
-  expect(rows).toEqual([{ n: 0 }])
-  const service = await start(settings)
-  await allStamped()
-  await expectVerified(ids)
-  expect(await service.stop()).toBe(0)
-}, 180_000)
+    )
+    expect(rows).toEqual([{ n: 0 }])
+    const service = await start(settings)
+    await allStamped()
+    await expectVerified(ids)
+    expect(await service.stop()).toBe(0)
+  },
+  180_000,
+)
 
 it('two instances share the hashes, and have none stamped twice', async () => {
   const services = [await start(), await start()]
@@ -237,6 +248,30 @@ it('SIGTERM does not wait for an authority that hangs, and lets others claim', a
   await allStamped()
   await expectVerified(ids)
   expect(await next.stop()).toBe(0)
+}, 60_000)
+
+it('timestamps that come while the database is away are not lost', async () => {
+  const database = await postgresProxy(store.databaseUri)
+  await database.open()
+  try {
+    const service = await start({ BYTES_DB_URI: database.uri('x') })
+    await proxy.behave('holds')
+    const ids = await uploadMany(await login(service.url), 4)
+    await eventually(() => proxy.queries === 4, 'four requests were under way')
+    await database.close()
+    await proxy.behave('works')
+    const lacks = 'the timestamper lacks its database'
+    await eventually(() => proxy.stamped.length === 4, 'the timestamps were given')
+    await eventually(() => service.log().includes(lacks), 'they could not be committed')
+    await database.open()
+    await allStamped()
+    await expectVerified(ids)
+    expect(proxy.stamped).toHaveLength(4)
+    expect(service.log().split(lacks)).toHaveLength(2)
+    expect(await service.stop()).toBe(0)
+  } finally {
+    await database.close()
+  }
 }, 60_000)
 
 it('files share timestamps in batches', async () => {

@@ -12,12 +12,20 @@ import type { AddressInfo } from 'node:net'
 /**
  * - `works`: hands on queries and answers
  * - `hangs`: takes queries and never answers
+ * - `holds`: takes queries and answers them when it is to behave otherwise
  * - `garbage`: answers what is no answer
  * - `other imprint`: has another imprint stamped than it was asked for
  * - `old answer`: answers what it has answered before
  * - `refuses`: does not take connections
  */
-export type Mode = 'works' | 'hangs' | 'garbage' | 'other imprint' | 'old answer' | 'refuses'
+export type Mode =
+  | 'works'
+  | 'hangs'
+  | 'holds'
+  | 'garbage'
+  | 'other imprint'
+  | 'old answer'
+  | 'refuses'
 
 export interface AuthorityProxy {
   readonly url: string
@@ -41,10 +49,13 @@ export async function startAuthorityProxy(upstream: string): Promise<AuthorityPr
   let server: Server | undefined
   let port = 0
   let old: Buffer | undefined
+  let release: () => void = () => undefined
+  let held = Promise.resolve()
 
   const answer = async (query: Buffer, response: ServerResponse): Promise<void> => {
     queries++
     if (mode === 'hangs') return
+    if (mode === 'holds') await held
     if (mode === 'garbage') {
       response.writeHead(200, REPLY).end(Buffer.from('what is this?'))
       return
@@ -95,6 +106,10 @@ export async function startAuthorityProxy(upstream: string): Promise<AuthorityPr
     },
     behave: async (wanted) => {
       mode = wanted
+      release()
+      held = new Promise((resolve) => {
+        release = resolve
+      })
       if (wanted === 'refuses') await close()
       else if (!server) await listen()
     },
