@@ -186,6 +186,9 @@ const CASES: readonly Case[] = [
   c('malformed_token', 'format', 'TSTInfo has a member', () =>
     token({ tst: { after: [utf8('more')] } }),
   ),
+  c('malformed_token', 'format', 'not made of sets', () =>
+    token({ tst: { after: [explicit(0, explicit(4, seq(nul)))] } }),
+  ),
   c('wrong_content_type', 'format', 'not SignedData', () =>
     token({ contentType: '1.2.840.113549.1.7.1' }),
   ),
@@ -319,6 +322,11 @@ const CASES: readonly Case[] = [
       algorithm: seq(oid('1.2.840.113549.1.1.10'), pssParameters('sha512', 'sha512', 32)),
     }),
   ),
+  c('wrong_signature', 'signature', 'signature of the token is not that of', () => {
+    // Its key is for SHA-256 only; another, without that limit, has signed.
+    const limited = makeKey('rsa-pss', 'rsa_pss_keygen_md:sha256', 'rsa_pss_keygen_mgf1_md:sha256')
+    return token({ signer: signerWith({ key: limited }), kind: 'pss', key: rsaKey })
+  }),
   c('wrong_extended_key_usage', 'certificate', 'timeStamping', () =>
     token({ signer: signerWith({ extensions: SIGNER_EXTENSIONS.slice(0, 2) }) }),
   ),
