@@ -38,9 +38,10 @@ const OPENSSL: Readonly<Record<KeyType, readonly string[]>> = {
   ed25519: ['ED25519'],
 }
 
-/** A new private key, made by the `openssl` program. */
-export function makeKey(type: KeyType): KeyObject {
-  const args = ['genpkey', '-algorithm', ...OPENSSL[type]]
+/** A new private key, made by the `openssl` program. @param options for its `-pkeyopt` */
+export function makeKey(type: KeyType, ...options: readonly string[]): KeyObject {
+  const more = options.flatMap((option) => ['-pkeyopt', option])
+  const args = ['genpkey', '-algorithm', ...OPENSSL[type], ...more]
   return createPrivateKey(execFileSync('openssl', args, { stdio: ['ignore', 'pipe', 'ignore'] }))
 }
 

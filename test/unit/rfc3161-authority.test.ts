@@ -1,4 +1,6 @@
 import type { ServerResponse } from 'node:http'
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { parseAnchors } from '../../src/hashing/rfc3161/anchors.js'
 import {
@@ -286,6 +288,24 @@ describe('the connection', () => {
     const gone = await startFakeAuthority()
     await gone.close()
     await expectRefusal('unreachable', 'ECONNREFUSED', open({ url: gone.url }).stamp(IMPRINT))
+  })
+
+  it('is to the one that the URL names, where that begins with https', async () => {
+    const { pem, key } = makeCertificate({ key: makeKey('p256'), subject: 'CN=127.0.0.1' })
+    const keyPem = key.export({ type: 'pkcs8', format: 'pem' })
+    let asked = 0
+    const server = createServer({ cert: pem, key: keyPem }, (_, response) => {
+      asked += 1
+      response.end()
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    try {
+      const url = `https://127.0.0.1:${(server.address() as AddressInfo).port}/`
+      await expectRefusal('unreachable', 'SELF_SIGNED', open({ url }).stamp(IMPRINT))
+      expect(asked).toBe(0)
+    } finally {
+      server.close()
+    }
   })
 
   it('does not break off', async () => {

@@ -39,6 +39,15 @@ describe('createTurns', () => {
     expect(log.at(-1)).toBe('e 7000')
   })
 
+  it('lets nobody before those who have waited longer', async () => {
+    const { log, go } = record(1000)
+    go('a')
+    go('b').then(() => go('d'))
+    go('c')
+    await vi.advanceTimersByTimeAsync(5000)
+    expect(log).toEqual(['a 0', 'b 1000', 'c 2000', 'd 3000'])
+  })
+
   it('lets nobody wait for one who has given up', async () => {
     const { log, go } = record(1000)
     const giveUp = new AbortController()

@@ -137,12 +137,22 @@ export function isSignature(
   data: Uint8Array,
   signature: Uint8Array,
 ): boolean {
-  if (scheme.kind === 'ed25519') return verify(null, data, key, signature)
-  if (scheme.kind === 'ecdsa') return verify(digest, data, { key, dsaEncoding: 'der' }, signature)
-  if (scheme.kind === 'rsa') {
-    return verify(digest, data, { key, padding: constants.RSA_PKCS1_PADDING }, signature)
+  try {
+    if (scheme.kind === 'ed25519') return verify(null, data, key, signature)
+    if (scheme.kind === 'ecdsa') return verify(digest, data, { key, dsaEncoding: 'der' }, signature)
+    if (scheme.kind === 'rsa') {
+      return verify(digest, data, { key, padding: constants.RSA_PKCS1_PADDING }, signature)
+    }
+    const { saltLength } = scheme
+    const padding = constants.RSA_PKCS1_PSS_PADDING
+    return verify(digest, data, { key, padding, saltLength }, signature)
+  } catch (error) {
+    // A key may itself forbid the digest (RFC 4055, section 3.1).
+    if (isOpensslError(error)) return false
+    throw error
   }
-  const { saltLength } = scheme
-  const padding = constants.RSA_PKCS1_PSS_PADDING
-  return verify(digest, data, { key, padding, saltLength }, signature)
+}
+
+function isOpensslError(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_OSSL_')
 }

@@ -29,7 +29,7 @@ export interface SignedData {
   readonly digestAlgorithm: DerNode
   /** What is signed: TSTInfo in DER. */
   readonly content: Uint8Array
-  /** In the order of the token. */
+  /** In the order of the token: not every authority sorts them, as DER would have it. */
   readonly certificates: readonly Certificate[]
   readonly signer: SignerInfo
 }

@@ -7,7 +7,7 @@ import { DerError, hexOf, sameBytes } from './der.js'
 import { TimestampError } from './errors.js'
 import { StructureError } from './fields.js'
 import { findPath, refuseStrays } from './path.js'
-import { readSignedData, type SignedData } from './signed-data.js'
+import { readSignedData } from './signed-data.js'
 import { checkEssPath, checkProfile, checkSignature } from './signer.js'
 import { readTstInfo, type TstInfo } from './tst-info.js'
 
@@ -92,15 +92,20 @@ export function verifyToken(
   hashAlgorithm: ImprintAlgorithm,
   anchors: Anchors,
 ): VerifiedToken {
-  const { data, info } = read((): { data: SignedData; info: TstInfo } => {
-    const data = readSignedData(token)
-    return { data, info: readTstInfo(data.content) }
-  })
+  return read(() => verify(token, imprint, hashAlgorithm, anchors))
+}
+
+function verify(
+  token: Uint8Array,
+  imprint: Uint8Array,
+  hashAlgorithm: ImprintAlgorithm,
+  anchors: Anchors,
+): VerifiedToken {
+  const data = readSignedData(token)
+  const info = readTstInfo(data.content)
   checkImprint(info, imprint, hashAlgorithm)
   const trusted = anchors.certificates
-  const { certificate, attributes } = read(() =>
-    checkSignature(data, [...data.certificates, ...trusted]),
-  )
+  const { certificate, attributes } = checkSignature(data, [...data.certificates, ...trusted])
   checkProfile(certificate, info.tsa)
   const path = findPath(certificate, data.certificates, trusted, info.time)
   checkEssPath(attributes, path)
