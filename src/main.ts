@@ -22,6 +22,10 @@ const COMMANDS: Readonly<Record<string, readonly [about: string, load: () => Pro
   ],
   put: ['store files', async () => (await import('./cli/put.js')).command],
   get: ['write the content of a raw file', async () => (await import('./cli/get.js')).command],
+  evidence: [
+    'write the evidence bundle of a raw file',
+    async () => (await import('./cli/evidence.js')).command,
+  ],
   verify: [
     'check a raw file, an evidence bundle or all that is stored',
     async () => (await import('./cli/verify.js')).command,

@@ -101,3 +101,10 @@ function explained(error: unknown, url: string): unknown {
         : undefined
   return hint === undefined ? error : new Error(`${message}; ${hint}`, { cause: error })
 }
+
+/** The error of a download; of a file that is there already it says what can be done. */
+export function withWayOut(error: unknown): unknown {
+  if (!(error instanceof BytesClientError) || error.code !== 'target_exists') return error
+  const ways = 'use --force to replace it, or -o for another name'
+  return new Error(`${error.message}: ${ways}`, { cause: error })
+}

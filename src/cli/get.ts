@@ -1,9 +1,8 @@
 import { basename } from 'node:path'
 import { parseArgs } from 'node:util'
-import { BytesClientError } from '../client/client.js'
 import { printable } from '../client/text.js'
 import { type Command, UsageError } from './command.js'
-import { CONNECTION_HELP, withClient } from './connect.js'
+import { CONNECTION_HELP, withClient, withWayOut } from './connect.js'
 
 const USAGE = `Usage: bytes get ID [-o FILE] [--force]
 
@@ -54,10 +53,4 @@ export const command: Command = {
       return 0
     })
   },
-}
-
-function withWayOut(error: unknown): unknown {
-  if (!(error instanceof BytesClientError) || error.code !== 'target_exists') return error
-  const ways = 'use --force to replace it, or -o for another name'
-  return new Error(`${error.message}: ${ways}`, { cause: error })
 }

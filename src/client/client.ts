@@ -1,7 +1,7 @@
 /** The client of a Bytes service: `bytes/client`. It needs Node and nothing else. */
 import { type DownloadOptions, download, type TransferOptions } from './download.js'
 import { BytesClientError } from './errors.js'
-import { evidenceRecord } from './evidence.js'
+import { evidence, evidenceRecord } from './evidence.js'
 import type { UploadResult } from './outcome.js'
 import {
   type BoefjeMeta,
@@ -74,6 +74,8 @@ export interface BytesClient {
   /** Raw files, the oldest first. */
   listRawFiles(filter?: RawFileFilter, options?: Waiting): AsyncIterable<RawFileMeta>
   rawFile(id: string, options?: Waiting): Promise<RawFileMeta>
+  /** Writes the evidence bundle of a raw file, a zip archive, to a path or a stream. */
+  evidence(id: string, target: DownloadTarget, options?: DownloadOptions): Promise<{ size: number }>
   /** An evidence record (RFC 4998) in DER, by the retrieval link of a raw file. */
   evidenceRecord(link: string, options?: Waiting): Promise<Uint8Array>
   /** Computes the digests of a raw file anew. */
@@ -96,6 +98,7 @@ export function createClient(options: ClientOptions): BytesClient {
     hasBlob: (digest, organization, waiting) => hasBlob(session, digest, organization, waiting),
     listRawFiles: (filter, waiting) => listRawFiles(session, filter, waiting),
     rawFile: (id, waiting) => rawFile(session, id, waiting),
+    evidence: (id, target, given) => evidence(session, id, target, given),
     evidenceRecord: (link, waiting) => evidenceRecord(session, link, waiting),
     verify: (id, given) => verify(session, id, given),
   }

@@ -152,8 +152,11 @@ export async function transfer(
   }
 }
 
-/** @throws BytesClientError `incomplete` when the connection breaks */
-async function* chunksOf(
+/**
+ * The pieces of a body.
+ * @throws BytesClientError `incomplete` when the connection breaks
+ */
+export async function* chunksOf(
   body: ReadableStream<Uint8Array>,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array> {

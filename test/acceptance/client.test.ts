@@ -341,16 +341,21 @@ describe('the commands', () => {
     }
   })
 
-  it.each([['put'], ['put', 'x'], ['get'], ['get', 'a', 'b'], ['verify', '--nonsense']])(
-    '%s %s is a mistake',
-    async (...args) => {
-      const { code, stdout, stderr } = await runProcess(args, {})
-      expect([code, stdout]).toEqual([64, ''])
-      expect(stderr).toMatch(/^bytes: .*\nTry: bytes \w+ --help\n$/)
-    },
-  )
+  it.each([
+    ['put'],
+    ['put', 'x'],
+    ['get'],
+    ['get', 'a', 'b'],
+    ['evidence'],
+    ['evidence', 'a', '-o', ''],
+    ['verify', '--nonsense'],
+  ])('%s %s is a mistake', async (...args) => {
+    const { code, stdout, stderr } = await runProcess(args, {})
+    expect([code, stdout]).toEqual([64, ''])
+    expect(stderr).toMatch(/^bytes: .*\nTry: bytes \w+ --help\n$/)
+  })
 
-  it.each(['put', 'get', 'verify', 'serve', 'migrate', 'sql'])(
+  it.each(['put', 'get', 'evidence', 'verify', 'serve', 'migrate', 'sql'])(
     '%s tells of itself',
     async (name) => {
       const { code, stdout, stderr } = await runProcess([name, '--help'], {})

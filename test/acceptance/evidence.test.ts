@@ -207,6 +207,13 @@ describe.each([
     expect([untrusted.code, untrusted.stdout]).toEqual([1, expect.stringMatching(/\nfailed: /)])
     expect(untrusted.stderr).toMatch(/other trust anchors:\n.*CN=Root for trying out/)
 
+    const copy = join(folder, 'copy.zip')
+    const fetched = await bytes(asClient(service), 'evidence', id, '-o', copy)
+    expect(fetched).toEqual({ code: 0, stdout: '', stderr: '' })
+    expect((await readFile(copy)).equals(await readFile(bundle))).toBe(true)
+    const again = await bytes(asClient(service), 'evidence', id, '-o', copy)
+    expect([again.code, again.stderr]).toEqual([1, expect.stringContaining('use --force')])
+
     const online = await bytes(asClient(service), 'verify', id)
     expect([online.code, online.stderr]).toEqual([0, ''])
     expect(online.stdout).toBe(
