@@ -18,6 +18,11 @@ import { parseArgs, promisify } from 'node:util'
 const run = promisify(execFile)
 const openssl = (...args) => run('openssl', args, { maxBuffer: 16 * 1024 * 1024 })
 
+function fail(text) {
+  process.stderr.write(`${text}\n`)
+  process.exit(1)
+}
+
 const MAX_QUERY = 64 * 1024
 const { values: options } = parseArgs({
   options: {
@@ -27,7 +32,8 @@ const { values: options } = parseArgs({
     key: { type: 'string', default: 'ec' },
   },
 })
-if (options.dir === undefined) throw new Error('give --dir DIRECTORY')
+if (options.dir === undefined) fail('give --dir DIRECTORY')
+await openssl('version').catch(() => fail('openssl is needed: it is the Debian package openssl'))
 const dir = resolve(options.dir)
 const delayMs = Number(options['delay-ms'])
 const at = (name) => join(dir, name)
@@ -157,6 +163,7 @@ const server = createServer((request, response) => {
     response.end()
   })
 })
+server.on('error', ({ message }) => fail(message))
 server.listen(Number(options.port), '127.0.0.1', () => {
   const url = `http://127.0.0.1:${server.address().port}/tsr`
   process.stdout.write(`${JSON.stringify({ url, root: at('root.pem') })}\n`)
