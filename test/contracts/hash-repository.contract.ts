@@ -116,7 +116,8 @@ export function hashRepositoryContract(
       return { repository, links: await repository.storeBatch(hashes) }
     }
 
-    it.runIf(batches).each([1, 2, 3, 5, 8, 50])(
+    if (!batches) return
+    it.each([1, 2, 3, 5, 8, 50])(
       'verifies each of %i links that were given at once, for its own hash',
       async (count) => {
         const hashes = hashesOf(count)
@@ -130,7 +131,7 @@ export function hashRepositoryContract(
       },
     )
 
-    it.runIf(batches)('verifies the links of equal hashes that were given at once', async () => {
+    it('verifies the links of equal hashes that were given at once', async () => {
       for (const digits of ['aaa', 'abba', 'abcbab']) {
         const hashes = [...digits].map(hashOf)
         const { repository, links } = await stored(hashes)
@@ -141,7 +142,7 @@ export function hashRepositoryContract(
       }
     })
 
-    it.runIf(batches)('takes no hash at once', async () => {
+    it('takes no hash at once', async () => {
       expect((await stored([])).links).toEqual([])
     })
   })

@@ -1,6 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -28,8 +36,8 @@ export interface TestBroker {
   /** Makes the broker believe that it has no memory left, so that it takes no messages. */
   block(): Promise<void>
   unblock(): Promise<void>
-  /** SIGSTOP: connections stay open, and nothing answers any more. */
-  freeze(): void
+  /** SIGSTOP: connections stay open, and nothing answers any more when this resolves. */
+  freeze(): Promise<void>
   thaw(): void
   /** SIGKILL. */
   kill(): Promise<void>
@@ -112,9 +120,20 @@ export async function startTestRabbitMQ(): Promise<TestBroker> {
     },
     unblock: () =>
       control(`vm_memory_monitor:set_vm_memory_high_watermark({absolute, ${MEMORY_LIMIT}})`),
-    freeze: () => void running().process.kill('SIGSTOP'),
+    freeze: () => freeze(running().process),
     thaw: () => void running().process.kill('SIGCONT'),
   }
+}
+
+/** The signal reaches the threads one after the other: the last may still confirm a message. */
+async function freeze({ pid }: ChildProcess): Promise<void> {
+  if (pid === undefined) throw new Error('the broker has not started')
+  process.kill(pid, 'SIGSTOP')
+  const tasks = `/proc/${pid}/task`
+  if (!existsSync(tasks)) return sleep(500)
+  const isStopped = (task: string): boolean =>
+    /^State:\s+T/m.test(readFileSync(join(tasks, task, 'status'), 'utf8'))
+  while (!readdirSync(tasks).every(isStopped)) await sleep(5)
 }
 
 function findServerScript(): string {
