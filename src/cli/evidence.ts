@@ -1,8 +1,8 @@
 import { basename } from 'node:path'
-import { parseArgs } from 'node:util'
 import { printable } from '../client/text.js'
-import { type Command, UsageError } from './command.js'
+import type { Command } from './command.js'
 import { CONNECTION_HELP, withClient, withWayOut } from './connect.js'
+import { readOutputArguments } from './output-arguments.js'
 
 const USAGE = `Usage: bytes evidence ID [-o FILE] [--force]
 
@@ -18,24 +18,14 @@ ${CONNECTION_HELP}`
 export const command: Command = {
   usage: USAGE,
   async run(args) {
-    const { values, positionals } = parseArgs({
-      args,
-      allowPositionals: true,
-      options: {
-        output: { type: 'string', short: 'o' },
-        force: { type: 'boolean', default: false },
-      },
-    })
-    const [id, ...surplus] = positionals
-    if (id === undefined || surplus.length > 0) throw new UsageError('name one raw file by its id')
-    if (values.output === '') throw new UsageError('--output is empty')
+    const { id, output, force } = readOutputArguments(args)
     return withClient(async ({ client, signal, progress }) => {
       // An id that is none is refused by the service; until then it is only a name.
-      const path = values.output ?? `evidence-${id.replaceAll(/[^0-9a-zA-Z-]/g, '')}.zip`
+      const path = output ?? `evidence-${id.replaceAll(/[^0-9a-zA-Z-]/g, '')}.zip`
       const line = progress(path === '-' ? id : basename(path))
       await client
         .evidence(id, path === '-' ? process.stdout : path, {
-          overwrite: values.force,
+          overwrite: force,
           onProgress: ({ received, total }) => line.update(received, total),
           signal,
         })
@@ -43,7 +33,7 @@ export const command: Command = {
           throw withWayOut(error)
         })
       line.finish()
-      if (values.output === undefined) process.stdout.write(`${printable(path)}\n`)
+      if (output === undefined) process.stdout.write(`${printable(path)}\n`)
       return 0
     })
   },

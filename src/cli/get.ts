@@ -1,8 +1,8 @@
 import { basename } from 'node:path'
-import { parseArgs } from 'node:util'
 import { printable } from '../client/text.js'
-import { type Command, UsageError } from './command.js'
+import type { Command } from './command.js'
 import { CONNECTION_HELP, withClient, withWayOut } from './connect.js'
+import { readOutputArguments } from './output-arguments.js'
 
 const USAGE = `Usage: bytes get ID [-o FILE] [--force]
 
@@ -20,27 +20,15 @@ ${CONNECTION_HELP}`
 export const command: Command = {
   usage: USAGE,
   async run(args) {
-    const { values, positionals } = parseArgs({
-      args,
-      allowPositionals: true,
-      options: {
-        output: { type: 'string', short: 'o' },
-        force: { type: 'boolean', default: false },
-      },
-    })
-    const [id, ...surplus] = positionals
-    if (id === undefined || surplus.length > 0) throw new UsageError('name one raw file by its id')
-    if (values.output === '') throw new UsageError('--output is empty')
+    const { id, output, force } = readOutputArguments(args)
     return withClient(async ({ client, signal, progress }) => {
-      const toTerminal = values.output === undefined && process.stdout.isTTY
-      const named = toTerminal
-        ? ((await client.stat(id, { signal })).fileName ?? id)
-        : values.output
+      const toTerminal = output === undefined && process.stdout.isTTY
+      const named = toTerminal ? ((await client.stat(id, { signal })).fileName ?? id) : output
       const path = named === '-' ? undefined : named
       const line = progress(path === undefined ? id : basename(path))
       await client
         .download(id, path ?? process.stdout, {
-          overwrite: values.force,
+          overwrite: force,
           onProgress: ({ received, total, fileName }) =>
             line.update(received, total, path === undefined ? fileName : undefined),
           signal,
