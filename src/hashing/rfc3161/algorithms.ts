@@ -1,6 +1,6 @@
 /** The digests and signatures that are taken, by their AlgorithmIdentifiers (RFC 5754, 4056, 8419). */
 import { constants, type KeyObject, verify } from 'node:crypto'
-import { contextTag, type DerNode, numberOf, oidOf, TAG } from './der.js'
+import { contextTag, type DerNode, numberOf, oidOf, TAG } from '../der.js'
 
 export type Digest = 'sha256' | 'sha384' | 'sha512'
 

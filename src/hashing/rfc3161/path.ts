@@ -4,9 +4,9 @@
  * is refused. Revocation is not asked for.
  */
 import { type Instant, instantMicros } from '../../domain/instant.js'
+import { oidOf, sameBytes } from '../der.js'
 import { fits, schemeOf, weaknessOf } from './algorithms.js'
 import { type Certificate, KEY_USAGE_BITS } from './certificate.js'
-import { oidOf, sameBytes } from './der.js'
 import { TimestampError, type TimestampErrorCode } from './errors.js'
 
 export const TIME_STAMPING = '1.3.6.1.5.5.7.3.8'
