@@ -176,7 +176,7 @@ export function refuseStrays(
     const mine = issuers.filter((issuer) => isIssuer(issuer, certificate))
     if (mine.some((issuer) => bond(certificate, issuer) === undefined)) continue
     const { subject, serial, issuer } = certificate
-    const message = `nobody vouches for the certificate of ${subject} (serial number ${serial}) in the token: that of its issuer, ${issuer}, is not there, or does not fit`
+    const message = `nobody vouches for the certificate of ${subject} (serial number ${serial}) in the token: that of its issuer, ${issuer}, is not there, or does not fit; if it is a good one, add its issuer's to the trust anchors`
     refuse({ code: 'stray_certificate', message })
   }
 }
