@@ -4,8 +4,9 @@ import type { Readable } from 'node:stream'
 import { crc32 } from 'node:zlib'
 import { type Entry, openPromise, type ZipFile } from 'yauzl'
 import { reasonOf } from '../client/errors.js'
-import { BUNDLE, isHashTreeName } from '../domain/evidence-bundle.js'
+import { BUNDLE } from '../domain/evidence-bundle.js'
 import { type ContentHashes, type HashingAlgorithm, startHash } from '../hashing/hasher.js'
+import { bundleNameOf } from './bundle-names.js'
 
 /** Most entries: a hash tree of all hashes that there can be has not so many. */
 const MAX_ENTRIES = 1000
@@ -109,10 +110,16 @@ async function knownEntries(zip: ZipFile): Promise<Map<string, Entry>> {
     throw new BundleError(`it is no evidence bundle: it has ${zip.entryCount} entries`)
   }
   const known = new Map<string, Entry>()
+  const seen = new Set<string>()
   for await (const entry of reported(zip.eachEntry())) {
+    await refuseDisguise(zip, entry)
     const { fileName } = entry
-    if (fileName !== BUNDLE.content && limitOf(fileName) === undefined) continue
-    if (known.has(fileName)) throw new BundleError(`it has ${fileName} twice`)
+    const name = bundleNameOf(fileName)
+    if (name === undefined) continue
+    if (name !== fileName) throw new BundleError(`it has another file that is unpacked as ${name}`)
+    if (seen.has(name)) throw new BundleError(`it has ${name} twice`)
+    seen.add(name)
+    if (name !== BUNDLE.content && limitOf(name) === undefined) continue
     if (entry.isEncrypted()) throw new BundleError(`${fileName} in it is encrypted`)
     if (!entry.canDecodeFileData()) {
       throw new BundleError(`${fileName} in it is compressed in a way that is not known here`)
@@ -122,8 +129,33 @@ async function knownEntries(zip: ZipFile): Promise<Map<string, Entry>> {
   return known
 }
 
-const limitOf = (name: string): number | undefined =>
-  Object.hasOwn(LIMITS, name) ? LIMITS[name] : isHashTreeName(name) ? HASH_LIMIT : undefined
+/** Undefined for files that nothing is checked of. */
+const limitOf = (name: string): number | undefined => {
+  if (name.startsWith('hash_tree/')) return HASH_LIMIT
+  return Object.hasOwn(LIMITS, name) ? LIMITS[name] : undefined
+}
+
+const UNIX = 3
+const FILE_TYPE = 0o170000
+const FILE_TYPES: readonly number[] = [0, 0o100000, 0o040000]
+
+/**
+ * Refuses what other programs would unpack otherwise than it is read here: links, and files with one
+ * name in the directory of the archive and another one before their bytes.
+ * @throws BundleError
+ */
+async function refuseDisguise(zip: ZipFile, entry: Entry): Promise<void> {
+  const mode = entry.versionMadeBy >> 8 === UNIX ? entry.externalFileAttributes >>> 16 : 0
+  if (!FILE_TYPES.includes(mode & FILE_TYPE)) {
+    throw new BundleError('it has a link, or another thing that is neither file nor folder')
+  }
+  const { fileName } = await zip
+    .readLocalFileHeaderPromise(entry, { minimal: false })
+    .catch((error: unknown) => {
+      throw damaged(undefined, error)
+    })
+  if (!entry.fileNameRaw.equals(fileName)) throw new BundleError('it has a file under two names')
+}
 
 async function readSmall(zip: ZipFile, entry: Entry): Promise<Buffer> {
   const limit = limitOf(entry.fileName) ?? 0

@@ -1,7 +1,7 @@
 /** A timestamp authority that answers as a test wants it, rightly or wrongly. */
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { hexOf, parseDer } from '../../src/hashing/rfc3161/der.js'
+import { hexOf, parseDer } from '../../src/hashing/der.js'
 
 export interface Query {
   readonly method: string | undefined

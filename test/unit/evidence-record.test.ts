@@ -271,9 +271,9 @@ describe('decodeEvidenceRecord', () => {
   })
 
   it.each<[string, Buffer, RegExp]>([
-    ['nothing', Buffer.alloc(0), /not DER/],
+    ['nothing', Buffer.alloc(0), /no DER/],
     ['another type', tlv(0x31, VERSION, ALGORITHMS, archive(TREE, TOKEN)), /missing/],
-    ['something that follows', Buffer.concat([withArchive(TREE, TOKEN), Buffer.of(0)]), /follows/],
+    ['something that follows', Buffer.concat([withArchive(TREE, TOKEN), Buffer.of(0)]), /follow/],
     ['another version', record('020102', ALGORITHMS, archive(TREE, TOKEN)), /version/],
     ['a version not in DER', record('02020001', ALGORITHMS, archive(TREE, TOKEN)), /DER/],
     ['no version', record(ALGORITHMS, archive(TREE, TOKEN)), /version/],
@@ -291,8 +291,15 @@ describe('decodeEvidenceRecord', () => {
     [
       'other parameters',
       record(VERSION, tlv(0x30, tlv(0x30, SHA512, '0400')), archive(TREE, TOKEN)),
-      /DER/,
+      /parameters/,
     ],
+    [
+      'parameters twice',
+      record(VERSION, tlv(0x30, tlv(0x30, SHA512, '0500', '0500')), archive(TREE, TOKEN)),
+      /parameters/,
+    ],
+    ['a token that is BER', withArchive(TREE, Buffer.from('30800201050000', 'hex')), /DER/],
+    ['a token of another type', withArchive(TREE, Buffer.from('3103020105', 'hex')), /more than/],
     [
       'crypto infos',
       record(VERSION, ALGORITHMS, tlv(0xa0, tlv(0x30)), archive(TREE, TOKEN)),
@@ -340,7 +347,7 @@ describe('decodeEvidenceRecord', () => {
     ],
     ['a hash twice', withArchive(tlv(0xa2, tlv(0x30, tlv(4, LOW), tlv(4, LOW))), TOKEN), /order/],
     ['a short hash', withArchive(tlv(0xa2, tlv(0x30, tlv(4, '0102'))), TOKEN), /SHA-512/],
-    ['a hash of another type', withArchive(tlv(0xa2, tlv(0x30, tlv(3, LOW))), TOKEN), /SHA-512/],
+    ['a hash of another type', withArchive(tlv(0xa2, tlv(0x30, tlv(12, LOW))), TOKEN), /SHA-512/],
     [
       'a hash in pieces',
       withArchive(

@@ -1,5 +1,7 @@
 /** Every reason for which a token is refused, each with a token that has nothing else wrong. */
+import { createPublicKey } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
+import { weaknessOf } from '../../src/hashing/rfc3161/algorithms.js'
 import { parseAnchors } from '../../src/hashing/rfc3161/anchors.js'
 import {
   TIMESTAMP_STAGES,
@@ -262,6 +264,9 @@ const CASES: readonly Case[] = [
   c('weak_signer_key', 'signature', '1024 bits', () =>
     token({ signer: signerWith({ key: weakKey }) }),
   ),
+  c('weak_signer_key', 'signature', 'exponent of more than 32 bits', () =>
+    token({ signer: signerWith({ key: makeKey('rsa', 'rsa_keygen_pubexp:4294967311') }) }),
+  ),
   c('weak_signer_key', 'signature', 'an elliptic curve other than', () =>
     token({ signer: signerWith({ key: makeKey('secp256k1') }) }),
   ),
@@ -474,6 +479,15 @@ describe('verifyToken refuses', () => {
     expect(code).toBe('untrusted')
   })
 
+  it('keys that would take long', () => {
+    const modulus = tlv(2, Buffer.alloc(1), Buffer.alloc(2048, 0xff))
+    const key = bits(seq(modulus, int(65537)))
+    const der = seq(seq(oid('1.2.840.113549.1.1.1'), nul), key)
+    expect(weaknessOf(createPublicKey({ key: der, format: 'der', type: 'spki' }))).toBe(
+      'an RSA key of 16384 bits; 2048 to 8192 are taken',
+    )
+  })
+
   it('imprints of another length or algorithm than asked for', () => {
     const anchors = parseAnchors(root.pem)
     for (const [imprint, hash] of [
@@ -500,6 +514,15 @@ describe('verifyToken takes', () => {
     expect(verify(token(withAttribute(2, signingCertificateV2(explicitHash)))).serial).toBe('4d')
     const withRoot = signingCertificateV2(essV2(signer), essV2(root))
     expect(verify(token(withAttribute(2, withRoot))).serial).toBe('4d')
+  })
+
+  it('RSA without parameters, as well as with NULL', () => {
+    for (const type of ['1.2.840.113549.1.1.1', '1.2.840.113549.1.1.13']) {
+      for (const parameters of [[], [nul]]) {
+        const algorithm = seq(oid(type), ...parameters)
+        expect(verify(token({ signer: rsaSigner, algorithm })).serial).toBe('4d')
+      }
+    }
   })
 
   it('further signed attributes, such as signingTime', () => {

@@ -60,6 +60,13 @@ async function verify(archive: Uint8Array): Promise<number> {
   return verifyBundle(path, undefined)
 }
 
+/** What is said of a bundle that cannot be read as one. */
+const complaint = (archive: Uint8Array): Promise<string> =>
+  verify(archive).then(
+    (code) => `no complaint, but the exit code ${code}`,
+    (error: unknown) => String(error),
+  )
+
 const without = (name: string): ZippedFile[] => FILES.filter((file) => file.name !== name)
 const replaced = (name: string, content: ZippedFile['content']): ZippedFile[] => [
   ...without(name),
@@ -286,6 +293,44 @@ describe('what is no bundle', () => {
       'latin1',
     )
     await expect(verify(evil)).rejects.toThrow(/\.\.\/content/)
+  })
+
+  it.each([
+    './content',
+    './/content',
+    'content;1',
+    'con\u0001tent',
+    'content.',
+    'CONTENT',
+    'content/',
+    './secure_hash.txt',
+    'Hash_Tree/1.bin',
+    'verify.MD',
+    'VERIFY.md',
+    'certificates/./anchors.pem',
+    '\u017Fecure_hash.txt',
+  ])('is told of a second file that would be unpacked in the place of one (%j)', async (name) => {
+    const files = [...FILES, { name: 'certificates/anchors.pem', content: '' }]
+    const placeholder = 'x'.repeat(Buffer.byteLength(name))
+    const archive = await zipOf([...files, { name: placeholder, content: 'other' }])
+    const bytes = Buffer.from(archive)
+    for (let at = bytes.indexOf(placeholder); at >= 0; at = bytes.indexOf(placeholder)) {
+      bytes.write(name, at)
+    }
+    expect(await complaint(bytes)).toMatch(/ is unpacked as |it has VERIFY.md twice/)
+  })
+
+  it('is told of a file with one name in the directory and another before its bytes', async () => {
+    const bytes = Buffer.from(await zipOf([...FILES, { name: 'another', content: 'other' }]))
+    bytes.write('content', bytes.indexOf('another'))
+    expect(await complaint(bytes)).toMatch(/a file under two names/)
+  })
+
+  it('is told of links', async () => {
+    const bytes = Buffer.from(await zipOf(FILES))
+    const central = bytes.indexOf('PK\x01\x02', 0, 'latin1')
+    bytes.writeUInt16LE(0o120777, central + 40)
+    expect(await complaint(bytes)).toMatch(/it has a link/)
   })
 
   it('is told of files that are none', async () => {

@@ -15,37 +15,18 @@
  *
  * The tags are implicit.
  */
-import {
-  type BaseBlock,
-  Constructed,
-  fromBER,
-  Integer,
-  ObjectIdentifier,
-  OctetString,
-  Sequence,
-} from 'asn1js'
 import type { StoredRecord } from '../../domain/evidence-records.js'
-import { element, TAG } from './der.js'
+import { contextTag, DerError, type DerNode, numberOf, oidOf, parseDer, TAG } from '../der.js'
+import { element } from './der-writer.js'
 import { EvidenceRecordError } from './errors.js'
 import { HASH_BYTES, type PartialHashTree, type ReducedHashTree } from './hash-tree.js'
 
 const VERSION = element(TAG.integer, Uint8Array.of(1))
 const SHA512 = '2.16.840.1.101.3.4.2.3'
 const SHA512_OID = element(
-  TAG.objectIdentifier,
+  TAG.oid,
   Uint8Array.of(0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03),
 )
-/** The parameters may be left out or NULL (RFC 5754, section 2). */
-const PARAMETERS = { absent: new Uint8Array(), null: element(TAG.null) } as const
-type Parameters = keyof typeof PARAMETERS
-
-/** Where records that mean the same differ. */
-interface Form {
-  readonly listed: Parameters
-  /** Of the ArchiveTimeStamp's digestAlgorithm; undefined without it. */
-  readonly own: Parameters | undefined
-}
-const OUR_FORM: Form = { listed: 'absent', own: undefined }
 
 export interface EvidenceRecord {
   readonly reducedHashTree: ReducedHashTree
@@ -69,60 +50,60 @@ function contentsOf(tree: ReducedHashTree): Buffer {
  * @throws EvidenceRecordError `evidence_record_malformed` when the reduced hash tree is none
  */
 export function encodeEvidenceRecord({ token, reducedHashTree }: StoredRecord): Buffer {
-  return encode(token, readTree(parse(reducedHashTree), Sequence), OUR_FORM)
-}
-
-function encode(token: Uint8Array, tree: ReducedHashTree, form: Form): Buffer {
-  const parts: Buffer[] = []
-  if (form.own !== undefined) {
-    parts.push(element(TAG.context(0), SHA512_OID, PARAMETERS[form.own]))
-  }
-  if (tree.length > 0) parts.push(element(TAG.context(2), contentsOf(tree)))
+  const tree = readTree(parse(reducedHashTree), TAG.sequence)
+  const parts = tree.length > 0 ? [element(contextTag(2), contentsOf(tree))] : []
   const archiveTimeStamp = element(TAG.sequence, ...parts, token)
-  const algorithm = element(TAG.sequence, SHA512_OID, PARAMETERS[form.listed])
   return element(
     TAG.sequence,
     VERSION,
-    element(TAG.sequence, algorithm),
+    element(TAG.sequence, element(TAG.sequence, SHA512_OID)),
     element(TAG.sequence, element(TAG.sequence, archiveTimeStamp)),
   )
 }
 
 /**
- * Reads one that is exactly as DER wants it: whatever is unknown, in another order, renewed or
- * surplus is refused.
+ * Reads one that is exactly as DER wants it, its token included: whatever is unknown, in another
+ * order, renewed or surplus is refused.
+ * @returns views of what was read
  * @throws EvidenceRecordError `evidence_record_malformed`
  */
 export function decodeEvidenceRecord(der: Uint8Array): EvidenceRecord {
-  const [version, algorithms, archives, ...more] = membersOf(parse(der), Sequence, 'the record')
-  if (!(version instanceof Integer) || version.toBigInt() !== 1n) {
-    throw malformed('its version is not 1')
-  }
-  if (more.length > 0 || archives === undefined || !isSequence(archives)) {
+  const members = membersOf(parse(der), TAG.sequence, 'the record')
+  const [version, algorithms, archives, ...more] = members
+  if (numberOf(version) !== 1) throw malformed('its version is not 1')
+  if (more.length > 0 || archives?.tag !== TAG.sequence) {
     throw malformed('it holds information on encryption, or more than it may')
   }
-  const [algorithm, ...others] = membersOf(algorithms, Sequence, 'the list of digest algorithms')
+  const [algorithm, ...others] = membersOf(
+    algorithms,
+    TAG.sequence,
+    'the list of digest algorithms',
+  )
   if (others.length > 0) throw malformed('it names several digest algorithms')
-  const listed = parametersOf(algorithm, Sequence)
-  const [chain, ...chains] = membersOf(archives, Sequence, 'the archive timestamp sequence')
-  const [archive, ...renewals] = membersOf(chain, Sequence, 'the archive timestamp chain')
+  checkAlgorithm(algorithm, TAG.sequence)
+  const [chain, ...chains] = membersOf(archives, TAG.sequence, 'the archive timestamp sequence')
+  const [archive, ...renewals] = membersOf(chain, TAG.sequence, 'the archive timestamp chain')
   if (chains.length + renewals.length > 0) {
     throw malformed('its timestamp was renewed, which cannot be checked here')
   }
-  const members = [...membersOf(archive, Sequence, 'the archive timestamp')]
-  const own = isTagged(members[0], 0) ? parametersOf(members.shift(), Constructed) : undefined
-  const tree = isTagged(members[0], 2) ? readTree(members.shift(), Constructed) : undefined
-  const [token, ...rest] = members
-  if (token === undefined || !isSequence(token) || rest.length > 0) {
+  return readArchive(archive)
+}
+
+function readArchive(archive: DerNode | undefined): EvidenceRecord {
+  const members = [...membersOf(archive, TAG.sequence, 'the archive timestamp')]
+  const next = (tag: number): DerNode | undefined =>
+    members[0]?.tag === tag ? members.shift() : undefined
+  const algorithm = next(contextTag(0))
+  if (algorithm !== undefined) checkAlgorithm(algorithm, contextTag(0))
+  const tree = next(contextTag(2))
+  const reducedHashTree = tree === undefined ? [] : readTree(tree, contextTag(2))
+  const token = next(TAG.sequence)
+  if (token === undefined || members.length > 0) {
     throw malformed('the archive timestamp holds more than a hash tree and a timestamp, or less')
   }
-  if (tree?.length === 0) throw malformed('its hash tree is empty')
-  const record = { token: rawOf(token), reducedHashTree: tree ?? [] }
-  // One value has one encoding in DER.
-  if (Buffer.compare(encode(record.token, record.reducedHashTree, { listed, own }), der) !== 0) {
-    throw malformed('it is not DER')
-  }
-  return record
+  // One that is empty is left out.
+  if (tree !== undefined && reducedHashTree.length === 0) throw malformed('its hash tree is empty')
+  return { token: token.raw, reducedHashTree }
 }
 
 function malformed(reason: string, cause?: unknown): EvidenceRecordError {
@@ -130,54 +111,39 @@ function malformed(reason: string, cause?: unknown): EvidenceRecordError {
   return new EvidenceRecordError('evidence_record_malformed', message, { cause })
 }
 
-function parse(der: Uint8Array): BaseBlock {
-  let parsed: ReturnType<typeof fromBER>
+function parse(der: Uint8Array): DerNode {
   try {
-    parsed = fromBER(der)
+    return parseDer(der)
   } catch (error) {
-    throw malformed('it is not DER', error)
+    if (!(error instanceof DerError)) throw error
+    throw malformed(error.message, error)
   }
-  if (parsed.offset !== der.length) throw malformed('it is not DER, or something follows')
-  return parsed.result
 }
 
-type Kind = typeof Sequence | typeof Constructed
-
-/** Sequence is a subclass of Constructed. */
-function isSequence(block: BaseBlock | undefined): block is Sequence {
-  return block instanceof Sequence
+function membersOf(node: DerNode | undefined, tag: number, what: string): readonly DerNode[] {
+  if (node?.tag !== tag) throw malformed(`${what} is missing`)
+  return node.children
 }
 
-function isTagged(block: BaseBlock | undefined, number: number): boolean {
-  return (
-    block instanceof Constructed &&
-    block.idBlock.tagClass === 3 &&
-    block.idBlock.tagNumber === number
-  )
-}
-
-function membersOf(block: BaseBlock | undefined, kind: Kind, what: string): readonly BaseBlock[] {
-  if (!(block instanceof kind)) throw malformed(`${what} is missing`)
-  return block.valueBlock.value
-}
-
-function parametersOf(algorithm: BaseBlock | undefined, kind: Kind): Parameters {
-  const [oid, parameters] = membersOf(algorithm, kind, 'a digest algorithm')
-  if (!(oid instanceof ObjectIdentifier) || oid.getValue() !== SHA512) {
-    throw malformed('its digest algorithm is not SHA-512')
+/** The parameters may be left out or NULL (RFC 5754, section 2). */
+function checkAlgorithm(algorithm: DerNode | undefined, tag: number): void {
+  const [oid, parameters, ...more] = membersOf(algorithm, tag, 'a digest algorithm')
+  if (oidOf(oid) !== SHA512) throw malformed('its digest algorithm is not SHA-512')
+  if ((parameters !== undefined && parameters.tag !== TAG.null) || more.length > 0) {
+    throw malformed('its digest algorithm has parameters')
   }
-  return parameters === undefined ? 'absent' : 'null'
 }
 
-function readTree(block: BaseBlock | undefined, kind: Kind): ReducedHashTree {
-  return membersOf(block, kind, 'the hash tree').map(readList)
+function readTree(node: DerNode, tag: number): ReducedHashTree {
+  return membersOf(node, tag, 'the hash tree').map(readList)
 }
 
-function readList(block: BaseBlock): PartialHashTree {
-  const hashes = membersOf(block, Sequence, 'a list of the hash tree').map((hash) => {
-    const value = hash instanceof OctetString ? new Uint8Array(hash.getValue()) : undefined
-    if (value?.length !== HASH_BYTES) throw malformed('a hash of its tree is not a SHA-512')
-    return value
+function readList(node: DerNode): PartialHashTree {
+  const hashes = membersOf(node, TAG.sequence, 'a list of the hash tree').map((hash) => {
+    if (hash.tag !== TAG.octetString || hash.content.length !== HASH_BYTES) {
+      throw malformed('a hash of its tree is not a SHA-512')
+    }
+    return hash.content
   })
   const ascending = hashes.every((hash, at) => {
     const before = hashes[at - 1]
@@ -187,9 +153,4 @@ function readList(block: BaseBlock): PartialHashTree {
     throw malformed('the hashes in a list of its tree are not in ascending order')
   }
   return hashes
-}
-
-/** The bytes that a block was read from. */
-function rawOf(block: BaseBlock): Uint8Array {
-  return block.valueBeforeDecodeView
 }

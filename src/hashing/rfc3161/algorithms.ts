@@ -1,6 +1,6 @@
 /** The digests and signatures that are taken, by their AlgorithmIdentifiers (RFC 5754, 4056, 8419). */
 import { constants, type KeyObject, verify } from 'node:crypto'
-import { contextTag, type DerNode, numberOf, oidOf, TAG } from './der.js'
+import { contextTag, type DerNode, numberOf, oidOf, TAG } from '../der.js'
 
 export type Digest = 'sha256' | 'sha384' | 'sha512'
 
@@ -35,6 +35,9 @@ const MGF1 = '1.2.840.113549.1.1.8'
 const ED25519 = '1.3.101.112'
 
 const MIN_RSA_BITS = 2048
+/** Greater keys and exponents make each signature take milliseconds, and a token can bring many. */
+const MAX_RSA_BITS = 8192
+const MAX_RSA_EXPONENT = 0xffffffffn
 const CURVES: ReadonlySet<string | undefined> = new Set(['prime256v1', 'secp384r1', 'secp521r1'])
 const MAX_SALT = 512
 
@@ -91,7 +94,9 @@ export function schemeOf(algorithm: DerNode | undefined): Scheme | undefined {
   if (oid === RSASSA_PSS) return pssOf(parameters)
   const rsa = own(RSA, oid)
   if (rsa !== undefined) {
-    return parameters?.tag === TAG.null ? { kind: 'rsa', digest: rsa } : undefined
+    // NULL as it must be written, or absent as it must be taken (RFC 4055, section 5).
+    const known = parameters === undefined || parameters.tag === TAG.null
+    return known ? { kind: 'rsa', digest: rsa } : undefined
   }
   if (parameters !== undefined) return undefined
   if (oid === ED25519) return { kind: 'ed25519', digest: 'sha512' }
@@ -99,15 +104,17 @@ export function schemeOf(algorithm: DerNode | undefined): Scheme | undefined {
   return ecdsa === undefined ? undefined : { kind: 'ecdsa', digest: ecdsa }
 }
 
-/** Why no signature of this key is taken; undefined when one may be. */
+/** Why no signature of this key is taken, in words after "has"; undefined when one may be. */
 export function weaknessOf(key: KeyObject): string | undefined {
   const { asymmetricKeyType: type, asymmetricKeyDetails: details } = key
   switch (type) {
     case 'rsa':
     case 'rsa-pss': {
-      const bits = details?.modulusLength ?? 0
-      if (bits >= MIN_RSA_BITS) return undefined
-      return `an RSA key of ${bits} bits; at least ${MIN_RSA_BITS} are needed`
+      const { modulusLength: bits = 0, publicExponent: exponent = 0n } = details ?? {}
+      if (bits < MIN_RSA_BITS || bits > MAX_RSA_BITS) {
+        return `an RSA key of ${bits} bits; ${MIN_RSA_BITS} to ${MAX_RSA_BITS} are taken`
+      }
+      return exponent <= MAX_RSA_EXPONENT ? undefined : `an RSA exponent of more than 32 bits`
     }
     case 'ec':
       if (CURVES.has(details?.namedCurve)) return undefined

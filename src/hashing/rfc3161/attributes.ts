@@ -1,8 +1,8 @@
 /** The signed attributes of a token's signer (RFC 5652, section 11; RFC 2634, 5.4; RFC 5035). */
 import { createHash } from 'node:crypto'
+import { contextTag, type DerNode, oidOf, sameBytes, TAG } from '../der.js'
 import { digestOf } from './algorithms.js'
 import type { Certificate } from './certificate.js'
-import { contextTag, type DerNode, oidOf, sameBytes, TAG } from './der.js'
 import { TimestampError } from './errors.js'
 import { Fields } from './fields.js'
 import { nameKey } from './names.js'

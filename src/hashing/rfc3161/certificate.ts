@@ -12,7 +12,7 @@ import {
   parseDer,
   sameBytes,
   TAG,
-} from './der.js'
+} from '../der.js'
 import { instantOf } from './der-times.js'
 import { Fields, StructureError } from './fields.js'
 import { nameKey, nameText } from './names.js'

@@ -1,5 +1,5 @@
 import { type Instant, parseInstant } from '../../domain/instant.js'
-import { type DerNode, TAG } from './der.js'
+import { type DerNode, TAG } from '../der.js'
 import { StructureError } from './fields.js'
 
 /** Two digits of a year are those of 1950 to 2049 (RFC 5280, section 4.1.2.5.1). */

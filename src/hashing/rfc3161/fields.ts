@@ -1,4 +1,4 @@
-import { type DerNode, oidOf, TAG } from './der.js'
+import { type DerNode, oidOf, TAG } from '../der.js'
 
 /** It is DER, but not of the structure that it should have. */
 export class StructureError extends Error {

@@ -1,5 +1,5 @@
 /** Distinguished names: as text (RFC 4514), and compared (RFC 5280, section 7.1). */
-import { type DerNode, TAG } from './der.js'
+import { type DerNode, TAG } from '../der.js'
 import { Fields, StructureError } from './fields.js'
 
 /** Of RFC 4514, section 3, and a few more that certificates of authorities have. */

@@ -4,9 +4,9 @@
  * is refused. Revocation is not asked for.
  */
 import { type Instant, instantMicros } from '../../domain/instant.js'
+import { oidOf, sameBytes } from '../der.js'
 import { fits, schemeOf, weaknessOf } from './algorithms.js'
 import { type Certificate, KEY_USAGE_BITS } from './certificate.js'
-import { oidOf, sameBytes } from './der.js'
 import { TimestampError, type TimestampErrorCode } from './errors.js'
 
 export const TIME_STAMPING = '1.3.6.1.5.5.7.3.8'
@@ -176,7 +176,7 @@ export function refuseStrays(
     const mine = issuers.filter((issuer) => isIssuer(issuer, certificate))
     if (mine.some((issuer) => bond(certificate, issuer) === undefined)) continue
     const { subject, serial, issuer } = certificate
-    const message = `nobody vouches for the certificate of ${subject} (serial number ${serial}) in the token: that of its issuer, ${issuer}, is not there, or does not fit`
+    const message = `nobody vouches for the certificate of ${subject} (serial number ${serial}) in the token: that of its issuer, ${issuer}, is not there, or does not fit; if it is a good one, add its issuer's to the trust anchors`
     refuse({ code: 'stray_certificate', message })
   }
 }

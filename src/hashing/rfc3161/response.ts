@@ -1,8 +1,8 @@
 /** TimeStampResp (RFC 3161, section 2.4.2). */
 import { fromBER } from 'asn1js'
 import { PKIStatusInfo } from 'pkijs'
+import { DerError, type DerNode, parseDer, TAG } from '../der.js'
 import { shownText } from '../exchange.js'
-import { DerError, type DerNode, parseDer, TAG } from './der.js'
 import { TimestampError } from './errors.js'
 import { Fields, StructureError } from './fields.js'
 

@@ -1,6 +1,7 @@
 /** The structure of a TimeStampToken: a ContentInfo with a SignedData (RFC 5652, sections 3 and 5). */
+
+import { contextTag, type DerNode, isInOrder, numberOf, oidOf, parseDer, TAG } from '../der.js'
 import { type Certificate, readCertificate } from './certificate.js'
-import { contextTag, type DerNode, isInOrder, numberOf, oidOf, parseDer, TAG } from './der.js'
 import { TimestampError } from './errors.js'
 import { Fields, StructureError } from './fields.js'
 

@@ -1,9 +1,9 @@
 /** Who signed a token: which certificate, whether the signature is right, and whether it may. */
 import { createHash } from 'node:crypto'
+import { type DerNode, oidOf, sameBytes, TAG } from '../der.js'
 import { digestOf, fits, isSignature, schemeOf, weaknessOf } from './algorithms.js'
 import { DIRECTORY_NAME, readSignedAttributes, type SignedAttributes, tells } from './attributes.js'
 import { type Certificate, KEY_USAGE_BITS } from './certificate.js'
-import { type DerNode, oidOf, sameBytes, TAG } from './der.js'
 import { TimestampError } from './errors.js'
 import { nameKey } from './names.js'
 import { TIME_STAMPING } from './path.js'

@@ -1,6 +1,6 @@
 import type { Instant } from '../../domain/instant.js'
+import { contextTag, type DerNode, numberOf, parseDer, TAG } from '../der.js'
 import { type Digest, digestOf } from './algorithms.js'
-import { contextTag, type DerNode, numberOf, parseDer, TAG } from './der.js'
 import { instantOf } from './der-times.js'
 import { TimestampError } from './errors.js'
 import { Fields, StructureError } from './fields.js'

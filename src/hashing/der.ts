@@ -1,6 +1,6 @@
 /**
  * A strict reader of DER (X.690, section 10 and 11). asn1js also takes BER, and so more than one
- * spelling of a value; here every byte of what is signed or hashed has to be as it must be.
+ * spelling of a value; here every byte of a token or a record has to be as it must be.
  */
 
 /** Identifier octets of the types that are met. */

@@ -1,16 +1,6 @@
-/** The little of DER (X.690) that evidence records are written with. */
+/** Writes the little of DER (X.690) that evidence records are made of. */
 
-export const TAG = {
-  integer: 0x02,
-  octetString: 0x04,
-  null: 0x05,
-  objectIdentifier: 0x06,
-  sequence: 0x30,
-  /** Context-specific, constructed. */
-  context: (number: number): number => 0xa0 | number,
-} as const
-
-/** One element: identifier octet, length in its shortest form, contents. */
+/** One value: identifier octet, length in its shortest form, contents. */
 export function element(tag: number, ...contents: readonly Uint8Array[]): Buffer {
   const length = contents.reduce((sum, part) => sum + part.length, 0)
   return Buffer.concat([header(tag, length), ...contents])

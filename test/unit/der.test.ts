@@ -1,13 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import {
-  DerError,
-  hexOf,
-  isInOrder,
-  numberOf,
-  oidOf,
-  parseDer,
-} from '../../src/hashing/rfc3161/der.js'
+import { DerError, hexOf, isInOrder, numberOf, oidOf, parseDer } from '../../src/hashing/der.js'
 import { instantOf } from '../../src/hashing/rfc3161/der-times.js'
 import { nameKey, nameText } from '../../src/hashing/rfc3161/names.js'
 import {
