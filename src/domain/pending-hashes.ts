@@ -37,14 +37,15 @@ export interface PendingHashes {
   claim(options: ClaimOptions): Promise<Claim | undefined>
   /**
    * Gives raw files of a claim their retrieval links; they wait no longer. One that has a link by
-   * now, because the claim had ended, keeps it.
+   * now, because the claim had ended, keeps it. One whose row somebody else has locked is not waited
+   * for: it stays pending, and claimed.
    */
   complete(
     claim: Claim,
     signingProviderUrl: string | null,
     links: ReadonlyMap<Uuid, string>,
   ): Promise<void>
-  /** Lets others claim what is left of a claim at once. */
+  /** Lets others claim what is left of a claim at once, without what somebody else has locked. */
   release(claim: Claim): Promise<void>
   isPending(rawFileId: Uuid): Promise<boolean>
   pendingState(): Promise<PendingState>

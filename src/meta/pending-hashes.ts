@@ -33,7 +33,8 @@ const CLAIM = `
 /**
  * One statement, hence one transaction. The provider is looked for first, because an insert that
  * meets a conflict would use up a number of its small sequence. Whoever holds the claim by now, the
- * files have a link and wait no longer.
+ * files have a link and wait no longer. Rows that somebody has locked, such as those of a job that is
+ * being deleted, are passed over: they would hold up all the others. They wait on.
  */
 const COMPLETE = `
   WITH known AS (
@@ -45,16 +46,28 @@ const COMPLETE = `
     RETURNING id
   ), given AS (
     SELECT * FROM unnest($2::uuid[], $3::text[]) AS t (raw_file_id, link)
+  ), free AS (
+    SELECT p.id, r.id AS raw_file_id
+    FROM pending_hash p JOIN raw_file r ON r.id = p.raw_file_id
+    WHERE p.raw_file_id = ANY($2::uuid[])
+    FOR NO KEY UPDATE SKIP LOCKED
   ), linked AS (
     UPDATE raw_file r
     SET hash_retrieval_link = g.link,
         signing_provider_id = (SELECT id FROM known UNION ALL SELECT id FROM added)
     FROM given g
-    WHERE r.id = g.raw_file_id AND r.hash_retrieval_link IS NULL
+    WHERE r.id = g.raw_file_id AND r.id IN (SELECT raw_file_id FROM free)
+      AND r.hash_retrieval_link IS NULL
   )
-  DELETE FROM pending_hash WHERE raw_file_id = ANY($2::uuid[])`
+  DELETE FROM pending_hash
+  WHERE raw_file_id = ANY($2::uuid[]) AND id IN (SELECT id FROM free)`
 
-const RELEASE = 'UPDATE pending_hash SET claim_id = NULL, claimed_until = NULL WHERE claim_id = $1'
+/** As above, it waits for nobody. */
+const RELEASE = `
+  UPDATE pending_hash SET claim_id = NULL, claimed_until = NULL
+  WHERE id = ANY(ARRAY(
+    SELECT id FROM pending_hash WHERE claim_id = $1 FOR NO KEY UPDATE SKIP LOCKED
+  ))`
 
 const IS_PENDING = 'SELECT EXISTS (SELECT 1 FROM pending_hash WHERE raw_file_id = $1) AS pending'
 

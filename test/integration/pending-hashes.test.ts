@@ -125,6 +125,36 @@ it('does not write to the rows of a batch that is not full', async () => {
   expect(rows).toEqual([{ xmax: '0' }])
 })
 
+it.each([
+  'SELECT 1 FROM raw_file WHERE id = $1 FOR UPDATE',
+  'SELECT 1 FROM pending_hash WHERE raw_file_id = $1 FOR UPDATE',
+  'DELETE FROM raw_file WHERE id = $1',
+])('a file that is locked holds up no other: %s', async (lock) => {
+  const ids = (await waitingFiles('sha512:1', 'sha512:2', 'sha512:3')).map(({ id }) => id)
+  const [, locked = '', last = ''] = ids
+  const claim = await pending.claim({ limit: 3, leaseMs: 60_000, waitMs: 0 })
+  if (!claim) throw new Error('nothing was claimed')
+  const locker = await other.pool.connect()
+  try {
+    await locker.query('BEGIN')
+    await locker.query(lock, [locked])
+    const links = new Map(ids.slice(0, 2).map((id) => [id, `link ${id}`]))
+    await pending.complete(claim, 'https://tsa.example/', links)
+    expect(await waitingRows()).toEqual([locked, last])
+    expect((await meta.findRawFile(locked))?.rawFile.hashRetrievalLink).toBeNull()
+    await pending.release(claim)
+    const next = await pending.claim({ limit: 3, leaseMs: 60_000, waitMs: 0 })
+    expect(next?.hashes.map(({ rawFileId }) => rawFileId)).toContain(last)
+    if (next) await pending.release(next)
+  } finally {
+    await locker.query('ROLLBACK')
+    locker.release()
+  }
+  await pending.release(claim)
+  const again = await pending.claim({ limit: 3, leaseMs: 60_000, waitMs: 0 })
+  expect(again?.hashes.map(({ rawFileId }) => rawFileId)).toEqual([locked, last])
+})
+
 describe('providers', () => {
   const stampOne = async (url: string): Promise<void> => {
     await waitingFiles('sha512:1')
