@@ -5,7 +5,7 @@ DATA_DIR := $(if $(BYTES_DATA_DIR)$(shell grep -s '^BYTES_DATA_DIR=' .env),,BYTE
 NODE := $(DATA_DIR) node $(if $(wildcard .env),--env-file=.env)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test utest itest check done build bench tsa migrations migrate sql
+.PHONY: help run test utest itest faults check done build bench sbom tsa migrations migrate sql
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -20,7 +20,10 @@ utest: node_modules/.installed ## Run the unit tests, which need no services
 	@BYTES_TEST_ONLY=unit npx --no-install vitest run test/unit test/architecture.test.ts
 
 itest: tools ## Run the tests that need services
-	@npx --no-install vitest run test/integration test/faults test/acceptance
+	@npx --no-install vitest run test/integration test/acceptance test/faults test/abuse
+
+faults: tools ## Run all faults and abuse, not only a sample: an hour or more
+	@BYTES_FAULTS=full npx --no-install vitest run test/faults test/abuse $(VITEST_FLAGS)
 
 check: node_modules/.installed ## Check types, format, lint and that the migrations fit the schema
 	@npm run --silent typecheck
@@ -37,6 +40,9 @@ bench: build tools ## Measure the service beside a bare server on this machine
 	@node bench/large.mjs
 	@node bench/encryption.mjs
 	@node bench/rotation.mjs
+
+sbom: node_modules/.installed ## Write the software bill of materials to sbom.spdx.json
+	@npm sbom --sbom-format=spdx --omit=dev > sbom.spdx.json
 
 tsa: ## Serve a timestamp authority for trying out, on http://127.0.0.1:3161/tsr
 	@node scripts/tsa.mjs --dir data/tsa

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes sure that the tools of the tests that npm cannot install are there: the files of a RabbitMQ
-# server, which the tests start for themselves, openssl, unzip, promtool, age, and Java with Bouncy
-# Castle. No service is started. Says nothing when there is nothing to do.
+# server, which the tests start for themselves, openssl, unzip, promtool, age, Java with Bouncy Castle,
+# strace, faketime and slowhttptest. No service is started. Says nothing when there is nothing to do.
 set -eu
 
 has_rabbitmq() {
@@ -21,6 +21,23 @@ has_promtool() {
 
 has_age() {
   command -v age >/dev/null 2>&1
+}
+
+has_strace() {
+  command -v strace >/dev/null 2>&1
+}
+
+has_faketime() {
+  command -v faketime >/dev/null 2>&1
+}
+
+has_slowhttptest() {
+  command -v slowhttptest >/dev/null 2>&1
+}
+
+# Linux only: elsewhere their tests are skipped and say so.
+has_fault_tools() {
+  [ "$(uname -s)" != Linux ] || { has_strace && has_faketime && has_slowhttptest; }
 }
 
 has_openssl() {
@@ -44,7 +61,7 @@ has_bouncy_castle() {
 }
 
 if has_rabbitmq && has_openssl && has_unzip && has_promtool && has_age && has_java \
-  && has_bouncy_castle; then
+  && has_bouncy_castle && has_fault_tools; then
   exit 0
 fi
 
@@ -92,6 +109,9 @@ if [ "$can_install" = yes ]; then
   has_unzip || install_package unzip || true
   has_promtool || install_package prometheus || true
   has_age || install_package age || true
+  has_strace || install_package strace || true
+  has_faketime || install_package faketime || true
+  has_slowhttptest || install_package slowhttptest || true
   has_java || install_package default-jdk-headless || true
   has_bouncy_castle || install_package libbcpkix-java || true
 fi
@@ -109,6 +129,11 @@ fi
 if ! has_java || ! has_bouncy_castle; then
   echo 'warning: Java or Bouncy Castle is missing, so evidence records are not checked with them.' >&2
   echo '  They are the Debian packages default-jdk-headless (17 or later) and libbcpkix-java.' >&2
+fi
+
+if ! has_fault_tools; then
+  echo 'warning: strace, faketime or slowhttptest is missing, so the faults that take them are not' >&2
+  echo '  tried. They are Debian packages of these names.' >&2
 fi
 
 missing=no

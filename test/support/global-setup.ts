@@ -3,12 +3,24 @@ import { execFileSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import type { TestProject } from 'vitest/node'
 import { applyMigrations } from '../../src/meta/migrator.js'
+import { collectReports } from './fault-report.js'
 import { createDatabase, startTestPostgres } from './postgres.js'
 import { startTestRabbitMQ, type TestBroker } from './rabbitmq.js'
 import { TEMPLATE } from './template.js'
 
 /** Virtual hosts: test files that use the broker must not see each other's queue. */
-const VHOSTS = ['relay', 'replay', 'broker_down', 'kills', 'contract', 'lifecycle'] as const
+const VHOSTS = [
+  'relay',
+  'replay',
+  'broker_down',
+  'kills',
+  'contract',
+  'lifecycle',
+  'syscalls',
+  'instances',
+  'sigterm',
+  'soak',
+] as const
 export type Vhost = (typeof VHOSTS)[number]
 
 declare module 'vitest' {
@@ -25,9 +37,11 @@ export default async function setup(project: TestProject): Promise<() => Promise
   if (onlyUnit) return async () => undefined
   const root = fileURLToPath(new URL('../..', import.meta.url))
   execFileSync('npm', ['run', '--silent', 'build'], { cwd: root, stdio: 'inherit' })
+  const printReports = collectReports()
   const started = await Promise.allSettled([startTestPostgres(), startTestRabbitMQ()])
   const stop = async (): Promise<void> => {
     for (const service of started) if (service.status === 'fulfilled') await service.value.stop()
+    printReports()
   }
   try {
     const postgres = startedOne(started[0])
