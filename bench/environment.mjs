@@ -13,7 +13,7 @@ import { freePort, startBroker } from './broker.mjs'
 
 const TMPFS = 0x01021994
 const START_TIMEOUT_MS = 60_000
-const CREDENTIALS = { username: 'bench', password: 'a password for the bench' }
+export const CREDENTIALS = { username: 'bench', password: 'a password for the bench' }
 
 /** @typedef {import('./lifecycle.mjs').Releases} Releases */
 /** @typedef {import('node:child_process').ChildProcess} ChildProcess */
@@ -27,6 +27,8 @@ const besides = (name) => fileURLToPath(new URL(name, import.meta.url))
  * @param {object} options
  * @param {string} [options.directory] where to make the directory of all files
  * @param {boolean} options.broker
+ * @param {string} [options.databaseUri] of an empty database to use in place of one of its own
+ * @param {string} [options.queueUri] of a broker to use in place of one of its own
  * @param {string[]} options.nodeOptions of the service's Node.js
  * @param {(text: string) => void} options.onProgress
  */
@@ -47,14 +49,15 @@ export async function startEnvironment(releases, options) {
   if ((await statfs(root)).type === TMPFS) {
     onProgress(`${directory} is in memory: fsync costs nothing there, see --dir`)
   }
-  const databaseUri = await startDatabase(root, releases)
-  const queueUri = broker ? await startQueue(root, releases) : undefined
+  const databaseUri = options.databaseUri ?? (await startDatabase(root, releases))
+  const queueUri = broker ? (options.queueUri ?? (await startQueue(root, releases))) : undefined
   if (!queueUri) onProgress(`no RabbitMQ${broker ? ' is installed' : ''}: the service runs without`)
   return {
     root,
     dataDir: dataDirOf(root),
     databaseUri,
     broker: queueUri !== undefined,
+    queueUri,
     query: await openDatabase(databaseUri, releases),
     /** @param {Record<string, string>} [variables] of the service's environment, over those that it has */
     startService: (variables = {}) =>
