@@ -16,9 +16,12 @@ export function testBinaries(): { binDir?: string } {
 /**
  * Starts a throwaway cluster. `BYTES_TEST_POSTGRES_BIN` names the directory of another server's
  * `initdb` and `postgres` (14 to 18) to test with.
+ * @param binDir such a directory, for this server alone
  * @returns `uri` of an administrator's connection; `stop` ends the server and removes its data
  */
-export async function startTestPostgres(): Promise<{ uri: string; stop(): Promise<void> }> {
+export async function startTestPostgres(
+  binDir?: string,
+): Promise<{ uri: string; stop(): Promise<void> }> {
   const dataDir = await mkdtemp(join(tmpdir(), 'bytes-test-pg-'))
   const remove = async (real: string): Promise<void> => {
     for (const path of new Set([dataDir, real])) await rm(path, { recursive: true, force: true })
@@ -33,7 +36,7 @@ export async function startTestPostgres(): Promise<{ uri: string; stop(): Promis
         fsync: 'off',
         full_page_writes: 'off',
       },
-      ...testBinaries(),
+      ...(binDir === undefined ? testBinaries() : { binDir }),
     })
     return {
       uri: server.uri,

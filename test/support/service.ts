@@ -40,9 +40,12 @@ export interface TestStore {
   remove(): Promise<void>
 }
 
-export async function testStore(): Promise<TestStore> {
+/** @param server of an administrator's connection: makes an empty database there, without migrations */
+export async function testStore(server?: string): Promise<TestStore> {
   const name = `test_${randomBytes(8).toString('hex')}`
-  const databaseUri = await createDatabase(inject('postgresUri'), name, TEMPLATE)
+  const adminUri = server ?? inject('postgresUri')
+  const template = server === undefined ? TEMPLATE : undefined
+  const databaseUri = await createDatabase(adminUri, name, template)
   const dataDir = await mkdtemp(join(tmpdir(), 'bytes-test-data-'))
   const running = new Set<TestService>()
   return {
@@ -65,7 +68,7 @@ export async function testStore(): Promise<TestStore> {
     },
     remove: async () => {
       for (const service of running) await service.kill()
-      await dropDatabase(inject('postgresUri'), name)
+      await dropDatabase(adminUri, name)
       await rm(dataDir, { recursive: true, force: true })
     },
   }
