@@ -34,8 +34,8 @@ export interface TestService {
 export interface TestStore {
   readonly dataDir: string
   readonly databaseUri: string
-  /** Starts a process on this store. */
-  start(environment?: Environment): Promise<TestService>
+  /** Starts a process on this store, by a command that executes it when one is given. */
+  start(environment?: Environment, by?: readonly string[]): Promise<TestService>
   /** Stops what still runs and removes everything. */
   remove(): Promise<void>
 }
@@ -51,8 +51,8 @@ export async function testStore(server?: string): Promise<TestStore> {
   return {
     dataDir,
     databaseUri,
-    start: async (environment = {}) => {
-      const service = await startProcess({
+    start: async (environment = {}, by = []) => {
+      const all = {
         BYTES_USERNAME: USERNAME,
         BYTES_PASSWORD: PASSWORD,
         BYTES_SECRET: SECRET,
@@ -62,7 +62,8 @@ export async function testStore(server?: string): Promise<TestStore> {
         BYTES_LOGGING_FORMAT: 'json',
         BYTES_TOKEN_RATE_LIMIT: '100000',
         ...environment,
-      })
+      }
+      const service = await startProcess(all, by)
       running.add(service)
       return service
     },
@@ -98,15 +99,17 @@ export function spawnProcess(
   args: readonly string[],
   environment: Environment,
   stdin: 'ignore' | 'pipe' = 'ignore',
+  by: readonly string[] = [],
 ): ChildProcess {
-  return spawn(process.execPath, [MAIN, ...args], {
+  const [program = '', ...rest] = [...by, process.execPath, MAIN, ...args]
+  return spawn(program, rest, {
     env: { PATH: process.env.PATH, ...environment },
     stdio: [stdin, 'pipe', 'pipe'],
   })
 }
 
-async function startProcess(environment: Environment): Promise<TestService> {
-  const child = spawnProcess([], environment)
+async function startProcess(environment: Environment, by: readonly string[]): Promise<TestService> {
+  const child = spawnProcess([], environment, 'ignore', by)
   let output = ''
   const closed = once(child, 'close')
   const url = await new Promise<string>((resolve, reject) => {
