@@ -17,7 +17,11 @@ const CONFINE = `set -eu
 data=$1; shift
 mount --bind "$data" "$data"
 while read -r _ place _; do
-  case $place in /proc*|/sys*|/dev*|"$data") ;; *) mount -o remount,bind,ro "$place" ;; esac
+  case $place in
+    /proc*|/sys*|/dev*|"$data") ;;
+    # What others mount meanwhile may be gone again.
+    *) mount -o remount,bind,ro "$place" || : ;;
+  esac
 done < /proc/self/mounts
 exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all "$@"`
 const confined = (dataDir: string): string[] => [
