@@ -8,8 +8,8 @@ import { type TestStore, testStore } from '../support/service.js'
 
 const SOAK = fileURLToPath(new URL('../../bench/soak.mjs', import.meta.url))
 const MINUTES = isFull ? Number(process.env.BYTES_SOAK_MINUTES ?? 5) : 0.2
-/** MiB. A process that has just started takes more for a while. */
-const MAX_RISE = isFull ? 96 : 160
+/** MiB, after the first third of the time. */
+const MAX_RISE = 96
 
 interface SoakResult {
   readonly kinds: readonly { kind: string; requests: number }[]
