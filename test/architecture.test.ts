@@ -225,12 +225,12 @@ describe('files', () => {
   })
 })
 
-describe('acceptance tests', () => {
+describe.each(['test/acceptance', 'test/abuse'])('the tests in %s', (base) => {
   it('know nothing of the source', () => {
-    const folder = existsSync(resolve(ROOT, 'test/acceptance')) ? filesBelow('test/acceptance') : []
+    const folder = existsSync(resolve(ROOT, base)) ? filesBelow(base) : []
     expect(folder.length).toBeGreaterThan(0)
     const wrong = folder.flatMap((file) =>
-      importsOf('test/acceptance', file)
+      importsOf(base, file)
         .filter((target) => /^(\.\.\/)+(src|dist)\//.test(target))
         .map((target) => `${file} imports ${target}`),
     )

@@ -62,8 +62,13 @@ export function hasBody(headers: IncomingHttpHeaders): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 }
 
-/** @throws HttpProblem 415 for a compressed body */
+/** @throws HttpProblem 415 for a body that is compressed, or would be once its chunks are joined */
 export function refuseEncoded(headers: IncomingHttpHeaders): void {
+  // Node joins the chunks of `gzip, chunked` and leaves the rest (RFC 9112, section 6.1).
+  const transfer = headers['transfer-encoding'] ?? 'chunked'
+  if (transfer.toLowerCase() !== 'chunked') {
+    throw detail(415, `Transfer-Encoding ${transfer} is not supported: send the body as it is`)
+  }
   const encoding = headers['content-encoding'] ?? 'identity'
   if (encoding.toLowerCase() === 'identity') return
   throw detail(415, `Content-Encoding ${encoding} is not supported: send the body as it is`, {

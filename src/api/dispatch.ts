@@ -1,6 +1,7 @@
 /** Routes onto the Hono app: authentication, then validation, then the handler. */
 import type { Hono } from 'hono'
 import { z } from 'zod'
+import { withoutSlashes } from '../domain/trim-end.js'
 import type { Auth } from './auth.js'
 import { parseJson, readBody } from './body.js'
 import { detail } from './problems.js'
@@ -54,7 +55,7 @@ function elsewhere(c: AppContext, methodsOf: (path: string) => string[]): Respon
     if (c.req.method === 'OPTIONS') return c.body(null, 204, { allow })
     throw detail(405, 'Method Not Allowed', { allow })
   }
-  const shorter = url.pathname.replace(/\/+$/, '')
+  const shorter = withoutSlashes(url.pathname)
   if (shorter !== url.pathname && methodsOf(shorter).length > 0) {
     // Relative: scheme and host are the proxy's business, and not to be taken from the client.
     return c.redirect(`${shorter}${url.search}`, 307)

@@ -1,6 +1,7 @@
 import type { HttpBindings } from '@hono/node-server'
 import type { Context } from 'hono'
 import type { z } from 'zod'
+import { networkOf } from './network.js'
 
 /** What the Hono app carries with each request. */
 export type App = {
@@ -77,7 +78,8 @@ export function route<P extends Shape, Q extends Shape, B extends z.ZodType>(
 }
 
 /** Who the limits of log-ins count for. */
-export const clientOf = (c: AppContext): string => c.env.incoming.socket.remoteAddress ?? 'unknown'
+export const clientOf = (c: AppContext): string =>
+  networkOf(c.env.incoming.socket.remoteAddress ?? 'unknown')
 
 /** Answers with JSON text. */
 export function json(

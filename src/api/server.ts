@@ -66,7 +66,16 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
     requestTimeout: 0,
     connectionsCheckingInterval: CHECKING_MS,
   }
+  const over = new WeakSet<Socket>()
   const handle = (request: IncomingMessage, response: ServerResponse): void => {
+    // What follows a request whose end is in doubt is no request.
+    if (over.has(request.socket)) return
+    if (isAmbiguous(request)) {
+      over.add(request.socket)
+      const { status, headers, body } = refusal(400, 'chunks in HTTP/1.0', log)
+      response.writeHead(status, { ...headers, connection: 'close' }).end(body)
+      return
+    }
     if (stopping) response.setHeader('connection', 'close')
     answers.add(response)
     linger.after(request, response)
@@ -114,6 +123,13 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
       return stop(server, timeoutMs)
     },
   }
+}
+
+/**
+ * HTTP/1.0 knows no chunks: a proxy may have seen another end of the body (RFC 9112, section 6.1).
+ */
+function isAmbiguous({ httpVersion, headers }: IncomingMessage): boolean {
+  return httpVersion === '1.0' && headers['transfer-encoding'] !== undefined
 }
 
 function urlOf(server: Server): string {

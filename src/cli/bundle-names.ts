@@ -1,5 +1,6 @@
 /** What the names of a zip archive come to when it is unpacked. */
 import { BUNDLE, isHashTreeName } from '../domain/evidence-bundle.js'
+import { trimEnd } from '../domain/trim-end.js'
 
 /** Info-ZIP leaves out a version (`;1`) and what cannot be printed, Windows dots and spaces at ends. */
 function unpacked(name: string): string {
@@ -8,7 +9,7 @@ function unpacked(name: string): string {
     .replace(/\p{C}/gu, '')
     .replace(/;\d*$/, '')
     .split('/')
-    .map((part) => part.replace(/[. ]+$/, ''))
+    .map((part) => trimEnd(part, (unit) => unit === '.' || unit === ' '))
     .filter((part) => part !== '')
     .join('/')
     .toUpperCase()

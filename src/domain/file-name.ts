@@ -1,3 +1,5 @@
+import { trimEnd } from './trim-end.js'
+
 /** Longest file name in bytes of UTF-8 that common file systems take. */
 const MAX_BYTES = 255
 /** Of longer texts only the beginning is looked at: the work must not grow with the square of them. */
@@ -30,5 +32,5 @@ export function safeFileName(text: string): string | null {
 }
 
 function trimmed(name: string): string {
-  return name.replace(/^[\s.]+|[\s.]+$/g, '')
+  return trimEnd(name.replace(/^[\s.]+/, ''), (unit) => /[\s.]/.test(unit))
 }

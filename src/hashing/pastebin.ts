@@ -1,5 +1,6 @@
 import { BytesError } from '../domain/errors.js'
 import type { Check, HashRepository } from '../domain/hash-repository.js'
+import { withoutSlashes } from '../domain/trim-end.js'
 import {
   type Answer,
   ExchangeError,
@@ -34,7 +35,7 @@ function failed(what: string, cause?: unknown): BytesError {
  */
 export function createPastebinRepository(options: PastebinOptions): HashRepository {
   const { key, timeoutMs } = options
-  const base = options.baseUrl.replace(/\/+$/, '')
+  const base = withoutSlashes(options.baseUrl)
   const bounds = { timeoutMs, maxBytes: MAX_ANSWER_BYTES }
 
   const pasteOf = (link: string): string | undefined => {

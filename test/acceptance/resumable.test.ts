@@ -240,6 +240,18 @@ describe('an upload', () => {
     expect((await tus('POST', path, as('DELETE'))).status).toBe(204)
     expect((await tus('HEAD', path)).status).toBe(404)
   })
+
+  it('takes no notice of a body of HEAD', async () => {
+    const path = await create(3)
+    const headers = { 'x-http-method-override': 'HEAD' }
+    for (const [method, more] of [
+      ['HEAD', {}],
+      ['POST', headers],
+    ] as const) {
+      const answer = await tus(method, path, more, 'body')
+      expect([answer.status, answer.headers['upload-offset']]).toEqual([200, '0'])
+    }
+  })
 })
 
 describe('a creation is refused', () => {

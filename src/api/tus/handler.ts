@@ -91,7 +91,7 @@ export function createTusHandler({ uploads, limits, path, log }: TusOptions): Tu
   const answer: TusHandler = async (c, method, id) => {
     const { incoming } = c.env
     const exchange: Exchange = preflight(method, incoming.headers, limits.maxBytes)
-    const body = hasBody(incoming.headers) ? bodyOf(incoming, limits, exchange) : undefined
+    const body = takesBody(method, incoming) ? bodyOf(incoming, limits, exchange) : undefined
     const request = requestFor(incoming, method, id ? `${path}/${id}` : path, body)
     const response = await runExchange(exchange, () => server.handleWeb(request))
     if (!response.ok) {
@@ -113,9 +113,14 @@ export function createTusHandler({ uploads, limits, path, log }: TusOptions): Tu
     return c.body(null, ANSWERS[method], headers)
   }
   return (c, method, id) =>
-    hasBody(c.env.incoming.headers)
+    takesBody(method, c.env.incoming)
       ? limits.gate.pass(() => answer(c, method, id))
       : answer(c, method, id)
+}
+
+/** That of a HEAD means nothing (RFC 9110, section 9.3.2), and no `Request` could have it. */
+function takesBody(method: string, { headers }: IncomingMessage): boolean {
+  return method !== 'HEAD' && hasBody(headers)
 }
 
 /** The request for the package, with nothing in it that the package should not judge. */
