@@ -18,6 +18,12 @@ export const SECRET = 'a secret that only tests know, 32 bytes'
 
 type Environment = Record<string, string>
 
+/** Whom a process runs as, if not as the user of the tests: only root may choose. */
+export interface Account {
+  readonly uid: number
+  readonly gid: number
+}
+
 /** A running process of the service. */
 export interface TestService {
   readonly url: string
@@ -35,7 +41,7 @@ export interface TestStore {
   readonly dataDir: string
   readonly databaseUri: string
   /** Starts a process on this store. */
-  start(environment?: Environment): Promise<TestService>
+  start(environment?: Environment, account?: Account): Promise<TestService>
   /** Stops what still runs and removes everything. */
   remove(): Promise<void>
 }
@@ -48,8 +54,8 @@ export async function testStore(): Promise<TestStore> {
   return {
     dataDir,
     databaseUri,
-    start: async (environment = {}) => {
-      const service = await startProcess({
+    start: async (environment = {}, account) => {
+      const settings = {
         BYTES_USERNAME: USERNAME,
         BYTES_PASSWORD: PASSWORD,
         BYTES_SECRET: SECRET,
@@ -59,7 +65,8 @@ export async function testStore(): Promise<TestStore> {
         BYTES_LOGGING_FORMAT: 'json',
         BYTES_TOKEN_RATE_LIMIT: '100000',
         ...environment,
-      })
+      }
+      const service = await startProcess(settings, account)
       running.add(service)
       return service
     },
@@ -95,15 +102,17 @@ export function spawnProcess(
   args: readonly string[],
   environment: Environment,
   stdin: 'ignore' | 'pipe' = 'ignore',
+  account?: Account,
 ): ChildProcess {
   return spawn(process.execPath, [MAIN, ...args], {
     env: { PATH: process.env.PATH, ...environment },
     stdio: [stdin, 'pipe', 'pipe'],
+    ...account,
   })
 }
 
-async function startProcess(environment: Environment): Promise<TestService> {
-  const child = spawnProcess([], environment)
+async function startProcess(environment: Environment, account?: Account): Promise<TestService> {
+  const child = spawnProcess([], environment, 'ignore', account)
   let output = ''
   const closed = once(child, 'close')
   const url = await new Promise<string>((resolve, reject) => {
