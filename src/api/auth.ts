@@ -55,7 +55,8 @@ export function createAuth(options: AuthOptions): Auth {
       await logIns.consume(client)
     } catch (error) {
       if (!(error instanceof RateLimiterRes)) throw error
-      const seconds = Math.max(1, Math.ceil(error.msBeforeNext / 1000))
+      // It counts by the system's clock, and forgets after the window however that is set.
+      const seconds = Math.min(WINDOW_SECONDS, Math.max(1, Math.ceil(error.msBeforeNext / 1000)))
       throw detail(429, `Too many log-ins: try again in ${seconds} seconds`, {
         'retry-after': String(seconds),
       })

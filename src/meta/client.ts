@@ -91,7 +91,8 @@ export async function waitForDatabase(
   log: Log,
   signal?: AbortSignal,
 ): Promise<void> {
-  const deadline = Date.now() + timeoutMs
+  // Not by the system's clock, which may be set while it waits.
+  const deadline = performance.now() + timeoutMs
   for (let attempt = 1; ; attempt++) {
     signal?.throwIfAborted()
     try {
@@ -100,7 +101,7 @@ export async function waitForDatabase(
     } catch (error) {
       const meaning = domainError(error)
       const transient = meaning instanceof BytesError && meaning.code === 'database_unavailable'
-      if (!transient || Date.now() >= deadline) throw meaning
+      if (!transient || performance.now() >= deadline) throw meaning
       if (attempt === 1) log.warn({ timeoutMs }, 'the database does not answer yet: waiting for it')
     }
     await new Promise((resolve) => setTimeout(resolve, 250))

@@ -51,6 +51,7 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
   await storageErrors(async () => {
     await makeDirectories(dataDir, folderPermission)
     await folders.ensure(temporary)
+    await folders.ensure(join(dataDir, 'blobs'))
     await removeAbandoned(temporary)
   })
   const masked = await storageErrors(umaskApplies)

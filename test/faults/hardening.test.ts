@@ -52,7 +52,7 @@ it.skipIf(!allowed)(
     await proxy.open()
     releases.push(proxy.close)
     const environment = { BYTES_DB_URI: proxy.uri('none') }
-    const service = await store.start(environment, confined(store.dataDir))
+    const service = await store.start(environment, { by: confined(store.dataDir) })
     const status = await readFile(`/proc/${service.process.pid}/status`, 'utf8')
     expect(status).toMatch(/^CapEff:\t0+$/m)
     expect(status).toMatch(/^CapBnd:\t0+$/m)

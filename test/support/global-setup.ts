@@ -21,6 +21,7 @@ const VHOSTS = [
   'sigterm',
   'soak',
   'backup',
+  'clock',
 ] as const
 export type Vhost = (typeof VHOSTS)[number]
 

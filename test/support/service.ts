@@ -18,6 +18,19 @@ export const SECRET = 'a secret that only tests know, 32 bytes'
 
 type Environment = Record<string, string>
 
+/** Whom a process runs as, if not as the user of the tests: only root may choose. */
+export interface Account {
+  readonly uid: number
+  readonly gid: number
+}
+
+/** How a process is started. */
+export interface How {
+  /** A command that executes it. */
+  readonly by?: readonly string[]
+  readonly account?: Account | undefined
+}
+
 /** A running process of the service. */
 export interface TestService {
   readonly url: string
@@ -34,8 +47,8 @@ export interface TestService {
 export interface TestStore {
   readonly dataDir: string
   readonly databaseUri: string
-  /** Starts a process on this store, by a command that executes it when one is given. */
-  start(environment?: Environment, by?: readonly string[]): Promise<TestService>
+  /** Starts a process on this store. */
+  start(environment?: Environment, how?: How): Promise<TestService>
   /** Stops what still runs and removes everything. */
   remove(): Promise<void>
 }
@@ -51,8 +64,8 @@ export async function testStore(server?: string): Promise<TestStore> {
   return {
     dataDir,
     databaseUri,
-    start: async (environment = {}, by = []) => {
-      const all = {
+    start: async (environment = {}, how = {}) => {
+      const settings = {
         BYTES_USERNAME: USERNAME,
         BYTES_PASSWORD: PASSWORD,
         BYTES_SECRET: SECRET,
@@ -63,7 +76,7 @@ export async function testStore(server?: string): Promise<TestStore> {
         BYTES_TOKEN_RATE_LIMIT: '100000',
         ...environment,
       }
-      const service = await startProcess(all, by)
+      const service = await startProcess(settings, how)
       running.add(service)
       return service
     },
@@ -99,17 +112,18 @@ export function spawnProcess(
   args: readonly string[],
   environment: Environment,
   stdin: 'ignore' | 'pipe' = 'ignore',
-  by: readonly string[] = [],
+  { by = [], account }: How = {},
 ): ChildProcess {
   const [program = '', ...rest] = [...by, process.execPath, MAIN, ...args]
   return spawn(program, rest, {
     env: { PATH: process.env.PATH, ...environment },
     stdio: [stdin, 'pipe', 'pipe'],
+    ...account,
   })
 }
 
-async function startProcess(environment: Environment, by: readonly string[]): Promise<TestService> {
-  const child = spawnProcess([], environment, 'ignore', by)
+async function startProcess(environment: Environment, how: How): Promise<TestService> {
+  const child = spawnProcess([], environment, 'ignore', how)
   let output = ''
   const closed = once(child, 'close')
   const url = await new Promise<string>((resolve, reject) => {

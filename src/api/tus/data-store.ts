@@ -33,8 +33,9 @@ export class UploadDataStore extends DataStore {
 
   override write(chunk: Readable, id: string, offset: number): Promise<number> {
     const { digests } = currentExchange()
-    if (digests.length === 0) return this.#uploads.append(id, offset, chunk)
-    const { pieces, confirm } = hashed<Uint8Array>(chunk, digests)
+    const content = leftOpen<Uint8Array>(chunk)
+    if (digests.length === 0) return this.#uploads.append(id, offset, content)
+    const { pieces, confirm } = hashed(content, digests)
     return this.#uploads.append(id, offset, pieces, confirm)
   }
 
@@ -44,5 +45,18 @@ export class UploadDataStore extends DataStore {
 
   override getExpiration(): number {
     return this.#uploads.lifetimeMs
+  }
+}
+
+/**
+ * The pieces of a stream, which stays open when its consumer fails: the package would take one that
+ * is closed for a client that has gone away, and tell that instead of the failure.
+ */
+function leftOpen<T>(stream: AsyncIterable<T>): AsyncIterable<T> {
+  return {
+    [Symbol.asyncIterator]: () => {
+      const pieces = stream[Symbol.asyncIterator]()
+      return { next: () => pieces.next() }
+    },
   }
 }

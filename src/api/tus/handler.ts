@@ -93,7 +93,10 @@ export function createTusHandler({ uploads, limits, path, log }: TusOptions): Tu
     const exchange: Exchange = preflight(method, incoming.headers, limits.maxBytes)
     const body = takesBody(method, incoming) ? bodyOf(incoming, limits, exchange) : undefined
     const request = requestFor(incoming, method, id ? `${path}/${id}` : path, body)
-    const response = await runExchange(exchange, () => server.handleWeb(request))
+    const response = await runExchange(exchange, () => server.handleWeb(request)).finally(() => {
+      // The package leaves a body open that it does not read to its end: nobody could read the rest.
+      body?.return(undefined).catch(() => undefined)
+    })
     if (!response.ok) {
       // Its client never learns where it is.
       if (exchange.created) await discard(exchange.created)
