@@ -29,8 +29,7 @@ const USAGE = `Usage: node bench/soak.mjs [options]
   --no-broker      run without RabbitMQ even when it is installed
   --database URI   an empty database to use, in place of one of its own
   --queue URI      a broker to use, in place of one of its own
-  --dir PATH       where to put the files, which take about 1 GB in 3 minutes (the system's temporary
-                   directory)
+  --dir PATH       where to put the files, some GB in half an hour (the system's temporary directory)
   --json           print all figures as one line of JSON as well
 `
 
@@ -202,7 +201,8 @@ function textOf(result, { broker }, { connections, maxRise }) {
   const rows = result.kinds.map(({ kind, requests, p50, p99, most }) => [
     kind,
     String(requests),
-    ...[p50, p99, most].map((value) => value.toFixed(1)),
+    // What is broken off is not timed.
+    ...[p50, p99, most].map((value) => (most === 0 ? '' : value.toFixed(1))),
   ])
   const every = Math.max(1, Math.floor(memory.samples.length / 12))
   const course = memory.samples
