@@ -145,7 +145,7 @@ const sweepFile = (address: string, ports = { files, rows }): Promise<boolean> =
   sweepBlobFile(ports, candidateOf(address), oldest())
 
 /** As an audit does: first the row, then the file. */
-async function sweepBlob({ address }: Blob): Promise<boolean> {
+async function sweepBlob({ address }: Pick<Blob, 'address'>): Promise<boolean> {
   const { rows: found } = await database.pool.query<{ id: number }>(
     'SELECT id::float8 AS id FROM blob WHERE address = $1',
     [address],
@@ -230,6 +230,43 @@ describe('a sweep and an upload of the same content', () => {
     const names = await readdir(join(dataDir, 'blobs'), { recursive: true })
     expect(names.filter((name) => name.endsWith('.swept'))).toEqual([])
     expect(names.length).toBeGreaterThan(ROUNDS)
+  })
+})
+
+describe('a whole sweep', () => {
+  it('between the publishing and the commit of an upload leaves its file', async () => {
+    const content = `published ${randomUUID()}`
+    const address = await leaveOrphan(content)
+    let removed = true
+    const raw: RawRepository = {
+      ...plain,
+      publish: async (organization, staged) => {
+        const published = await plain.publish(organization, staged)
+        removed = await sweepFile(address)
+        return published
+      },
+    }
+    const id = await upload(raw, await newJob(), content)
+    expect(removed).toBe(false)
+    expect(await read(id)).toBe(content)
+  })
+
+  it('after an upload has found an equal blob leaves its file', async () => {
+    const content = `shared ${randomUUID()}`
+    const blob = await leaveUnreferenced(await newJob(), content)
+    let removed = true
+    const raw: RawRepository = {
+      ...sealed,
+      intact: async (found) => {
+        const whole = await sealed.intact(found)
+        removed = await sweepBlob(found)
+        return whole
+      },
+    }
+    const id = await upload(raw, await newJob(), content)
+    expect(removed).toBe(false)
+    expect(await read(id)).toBe(content)
+    expect((await meta.findRawFile(id))?.blob.address).toBe(blob.address)
   })
 })
 
