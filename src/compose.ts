@@ -18,6 +18,7 @@ import { UploadGate, type UploadLimits } from './api/upload-limits.js'
 import { readAnchors } from './compose-anchors.js'
 import { composeDatabase } from './compose-database.js'
 import { releaseAll, releasing } from './compose-releases.js'
+import { composeScrub } from './compose-scrub.js'
 import { composeStorage } from './compose-storage.js'
 import { composeTimestamps, startStamping } from './compose-timestamps.js'
 import { type Credentials, generatedCredentials } from './credentials.js'
@@ -28,16 +29,21 @@ import type { IngestPorts } from './flows/ingest.js'
 import { ingestFile } from './flows/ingest-file.js'
 import { type Relay, startRelay } from './flows/relay.js'
 import { createResumableUploads, type ResumableUploads } from './flows/resumable.js'
+import { Traffic } from './flows/traffic.js'
 import { startUploadSweep } from './flows/upload-sweep.js'
 import { createBlobKeys } from './meta/blob-keys.js'
 import { createOutbox } from './meta/outbox.js'
 import { createMetaRepository } from './meta/repository.js'
+import { createScrubRows } from './meta/scrub.js'
 import { UploadCipher } from './raw/upload-cipher.js'
 import { openUploadStore } from './raw/upload-store.js'
 import type { Settings } from './settings.js'
 
 /** Version of the package. */
 export const VERSION: string = createRequire(import.meta.url)('../package.json').version
+
+/** Requests under way beside which stored content goes on being checked. */
+const MUCH_TRAFFIC = 4
 
 export interface Service {
   /** Where it listens. */
@@ -112,7 +118,12 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
     const timestamps = composeTimestamps(settings, anchors, database.pool)
     const { pending } = timestamps
     const readCounts = createCountsReader(
-      { meta, blobKeys: createBlobKeys(database.pool), pending },
+      {
+        meta,
+        blobKeys: createBlobKeys(database.pool),
+        pending,
+        scrub: createScrubRows(database.pool),
+      },
       settings.metricsTtlSeconds,
     )
     const metrics = createMetrics(VERSION, readCounts)
@@ -166,6 +177,9 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
     const uploads = await composeUploads(settings, credentials.secret, ingestPorts)
     const sweep = startUploadSweep(uploads, log)
     releases.push(() => sweep.stop())
+    const traffic = new Traffic(MUCH_TRAFFIC)
+    const scrub = composeScrub(settings, database.pool, traffic, log, metrics.countBlobError)
+    if (scrub) releases.push(() => scrub.stop())
     const api = [
       ...serviceRoutes({
         version: VERSION,
@@ -194,6 +208,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       auth,
       idleMs,
       log,
+      traffic,
       observe: metrics.observeRequest,
     })
     const server = await startServer(app, {

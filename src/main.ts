@@ -20,6 +20,10 @@ const COMMANDS: Readonly<Record<string, readonly [about: string, load: () => Pro
     'make, rotate and count the keys of encrypted files',
     async () => (await import('./cli/keys.js')).command,
   ],
+  audit: [
+    'compare the database and the disk, and sweep what nothing refers to',
+    async () => (await import('./cli/audit.js')).command,
+  ],
   put: ['store files', async () => (await import('./cli/put.js')).command],
   get: ['write the content of a raw file', async () => (await import('./cli/get.js')).command],
   evidence: [

@@ -151,6 +151,12 @@ const VARIABLES = {
     '24',
     integer(1, 8760),
   ),
+  scrubBytesPerSecond: variable(
+    'BYTES_SCRUB_BYTES_PER_SECOND',
+    'bytes a second in which each process reads stored content again, to find what has gone bad; 0 reads none',
+    String(4 * 1024 ** 2),
+    integer(0, Number.MAX_SAFE_INTEGER),
+  ),
   metricsTtlSeconds: variable(
     'BYTES_METRICS_TTL_SECONDS',
     'how long counts for the metrics are used again, in seconds; 0 counts each time',

@@ -18,6 +18,7 @@ const TIERS: readonly (readonly string[])[] = [
     'compose-anchors.ts',
     'compose-database.ts',
     'compose-releases.ts',
+    'compose-scrub.ts',
     'compose-storage.ts',
     'compose-timestamps.ts',
     'main.ts',

@@ -75,12 +75,17 @@ export function createMetrics(version: string, readCounts: () => Promise<Counts>
   relayed.inc({ outcome: 'failed' }, 0)
   const blobErrors = new Counter({
     name: 'bytes_blob_errors_total',
-    help: 'Reads of content that failed, by error code.',
+    help: 'Reads of content that failed, also by the scrub, by error code.',
     labelNames: ['code'],
     registers,
   })
   blobErrors.inc({ code: 'blob_missing' }, 0)
   blobErrors.inc({ code: 'blob_damaged' }, 0)
+  const unverifiedAge = new Gauge({
+    name: 'bytes_oldest_unverified_blob_age_seconds',
+    help: 'Time since the blob was verified, or stored, for which that is longest ago.',
+    registers,
+  })
   const timestamps = createTimestampMetrics(registers)
   new Gauge({
     name: 'bytes_build_info',
@@ -103,6 +108,7 @@ export function createMetrics(version: string, readCounts: () => Promise<Counts>
       blobs.reset()
       outboxEvents.remove()
       outboxAge.remove()
+      unverifiedAge.remove()
       timestamps.setPending(counts?.pendingHashes)
       if (!counts) return contractGauges(undefined) + (await registry.metrics())
       for (const row of counts.organizations) {
@@ -113,6 +119,7 @@ export function createMetrics(version: string, readCounts: () => Promise<Counts>
       for (const [keyId, count] of counts.blobsByKey) blobs.set({ key_id: keyId ?? 'none' }, count)
       outboxEvents.set(counts.outbox.depth)
       outboxAge.set(counts.outbox.oldestAgeSeconds)
+      unverifiedAge.set(counts.oldestUnverifiedSeconds)
       return contractGauges(counts.organizations) + (await registry.metrics())
     },
     observeRequest: ({ route, method, status, seconds }) => {

@@ -110,6 +110,13 @@ export interface RawRepository {
    */
   addressOf(contentDigest: ContentDigest): string | null
   /**
+   * Renews the time of a blob's file, so that no sweep takes it for one that nobody wants. To be
+   * called before a row is committed for a file that was there already.
+   * @returns false when there is no file under its address
+   * @throws BytesError `storage_unavailable`
+   */
+  touch(blob: BlobLocation): Promise<boolean>
+  /**
    * Whether the stored bytes of a blob are there and have the digest that is their address.
    * @throws BytesError `storage_unavailable`
    */

@@ -1,6 +1,7 @@
 import type { BlobKeys } from '../domain/blob-keys.js'
 import type { MetaRepository, OrganizationCounts, OutboxState } from '../domain/meta-repository.js'
 import type { PendingHashes, PendingState } from '../domain/pending-hashes.js'
+import type { ScrubRows } from '../domain/scrub.js'
 
 export interface Counts {
   readonly organizations: readonly OrganizationCounts[]
@@ -8,6 +9,7 @@ export interface Counts {
   /** Number of blobs for each key id; under null those that have no key. */
   readonly blobsByKey: ReadonlyMap<string | null, number>
   readonly pendingHashes: PendingState
+  readonly oldestUnverifiedSeconds: number
 }
 
 /** What is counted. */
@@ -15,6 +17,7 @@ export interface CountsPorts {
   readonly meta: Pick<MetaRepository, 'countByOrganization' | 'outboxState'>
   readonly blobKeys: Pick<BlobKeys, 'countByKey'>
   readonly pending: Pick<PendingHashes, 'pendingState'>
+  readonly scrub: Pick<ScrubRows, 'oldestUnverifiedSeconds'>
 }
 
 /** While `query` runs, everyone who asks gets its answer: it never runs twice at once. */
@@ -33,18 +36,20 @@ export function shared<T>(query: () => Promise<T>): () => Promise<T> {
  * @param ttlSeconds how long an answer is used again; 0 asks the database each time
  */
 export function createCountsReader(
-  { meta, blobKeys, pending }: CountsPorts,
+  { meta, blobKeys, pending, scrub }: CountsPorts,
   ttlSeconds: number,
 ): () => Promise<Counts> {
   let cached: { counts: Counts; until: number } | undefined
   const query = shared(async (): Promise<Counts> => {
-    const [organizations, outbox, blobsByKey, pendingHashes] = await Promise.all([
-      meta.countByOrganization(),
-      meta.outboxState(),
-      blobKeys.countByKey(),
-      pending.pendingState(),
-    ])
-    const counts = { organizations, outbox, blobsByKey, pendingHashes }
+    const [organizations, outbox, blobsByKey, pendingHashes, oldestUnverifiedSeconds] =
+      await Promise.all([
+        meta.countByOrganization(),
+        meta.outboxState(),
+        blobKeys.countByKey(),
+        pending.pendingState(),
+        scrub.oldestUnverifiedSeconds(),
+      ])
+    const counts = { organizations, outbox, blobsByKey, pendingHashes, oldestUnverifiedSeconds }
     cached = { counts, until: performance.now() + ttlSeconds * 1000 }
     return counts
   })

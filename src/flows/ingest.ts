@@ -9,11 +9,19 @@ import type { Blob, BoefjeMeta, Uuid } from '../domain/models.js'
 import type { ByteSource } from '../domain/ports.js'
 import { boefjeMetaText, rawFileEventText } from '../domain/wire-text.js'
 import type { HashingAlgorithm } from '../hashing/hasher.js'
-import { type KeepPorts, keepContents, removePublished, removeSurplus } from './keep-contents.js'
+import {
+  type KeepPorts,
+  keepContents,
+  removePublished,
+  removeSurplus,
+  renew,
+} from './keep-contents.js'
 import { type HeldContent, Staging } from './staging.js'
 
 /** Most characters of the events of one upload. */
 const MAX_EVENTS = 64 * 1024 * 1024
+/** Files that were kept so many milliseconds ago are renewed before their rows are committed. */
+const RENEW_MS = 60_000
 
 /** One file of an upload, whose content has been read. */
 export interface ReceivedFile {
@@ -143,12 +151,14 @@ async function store(
   const jobText = boefjeMetaText(job)
   refuseTooMuchToAnnounce(files.length * jobText.length)
   const contents = files.map(({ content }) => content)
+  const startedAt = performance.now()
   const { blobs, published } = await keepContents(ports, target, staging, contents)
   const rows: NewRawFile[] = []
   for (const file of files) {
     const blob = blobs.get(file.content.hashes.contentDigest)
     if (blob) rows.push(await newRawFile(ports, job, jobText, file, blob))
   }
+  if (performance.now() - startedAt > RENEW_MS) await renew(ports, blobs.values())
   const ids = await commit(ports, rows, published)
   ports.wakeRelay()
   if (!ports.hashes) ports.wakeTimestamper()

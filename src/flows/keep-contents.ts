@@ -1,3 +1,4 @@
+import { BytesError } from '../domain/errors.js'
 import type { MetaRepository, UploadTarget } from '../domain/meta-repository.js'
 import type { Blob, ContentDigest } from '../domain/models.js'
 import type { Log, RawRepository } from '../domain/ports.js'
@@ -37,7 +38,8 @@ export async function keepContents(
     const there = target.blobs.get(contentDigest)
     const overwrites = there?.address === raw.addressOf(contentDigest)
     if (blobs.has(contentDigest) || wanted.has(contentDigest)) continue
-    if (there && !overwrites && (await raw.intact(there))) blobs.set(contentDigest, there)
+    const usable = there && !overwrites && (await raw.touch(there)) && (await raw.intact(there))
+    if (usable) blobs.set(contentDigest, there)
     else wanted.set(contentDigest, content)
   }
   const staged = await staging.stage([...wanted.values()])
@@ -55,6 +57,18 @@ export async function keepContents(
     }
   }
   return { blobs, published }
+}
+
+/**
+ * Renews the times of files that a row is about to be committed for: what took long meanwhile must not
+ * look to a sweep like something that nobody wants.
+ * @throws BytesError `storage_unavailable` when one is not there any more
+ */
+export async function renew({ raw }: Pick<KeepPorts, 'raw'>, blobs: Iterable<Blob>): Promise<void> {
+  for (const blob of blobs) {
+    if (await raw.touch(blob)) continue
+    throw new BytesError('storage_unavailable', 'a stored content has gone: send it again')
+  }
 }
 
 /**

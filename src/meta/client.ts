@@ -29,6 +29,8 @@ const UPLOAD_SESSION = [
   'jit=off',
   'lock_timeout=3000',
   'statement_timeout=30000',
+  // A process that stood still must not commit what it had at hand long ago: see flows/sweep.ts.
+  'idle_session_timeout=600000',
 ]
   .map((setting) => `-c ${setting}`)
   .join(' ')

@@ -65,10 +65,18 @@ export const blob = pgTable(
     keyId: varchar('key_id', { length: 32 }),
     sealedKey: bytea('sealed_key'),
     createdAt: instant('created_at').notNull().default(sql`now()`),
+    /** When all stored bytes were last read and found right; what is stored is hashed on its way. */
+    verifiedAt: instant('verified_at'),
+    /** Until then the scrub of another instance leaves it alone. */
+    verifyClaimedUntil: instant('verify_claimed_until'),
   },
   (t) => [
     uniqueIndex('ux_blob_organization_content_digest').on(t.organization, t.contentDigest),
     index('ix_blob_key_id').on(t.keyId, t.id),
+    // New blobs come at its end.
+    index('ix_blob_verified').on(sql`coalesce(${t.verifiedAt}, ${t.createdAt})`, t.id),
+    // For files whose row is looked for. Hash, as addresses are long.
+    index('ix_blob_address').using('hash', t.address),
   ],
 )
 

@@ -1,4 +1,4 @@
-import type pg from 'pg'
+import pg from 'pg'
 import { BytesError } from '../domain/errors.js'
 import type { MetaRepository, NewRawFile, UploadTarget } from '../domain/meta-repository.js'
 import type { Blob, ContentDigest, Uuid } from '../domain/models.js'
@@ -109,6 +109,8 @@ const REPLACE_BLOB = `
 
 /** Of concurrent uploads that wait for each other Postgres ends one, which may simply try again. */
 const ATTEMPTS = 5
+/** The foreign key from raw files to blobs. */
+const BLOB_KEY = 'raw_file_blob_id_blob_id_fk'
 const DELETED = 'Boefje meta not found: it was deleted during the upload'
 
 /**
@@ -211,10 +213,18 @@ async function repeated<T>(run: () => Promise<T>): Promise<T> {
       return await translated(run)
     } catch (error) {
       const code = error instanceof BytesError ? error.code : undefined
+      // Its row was removed while no raw file had it: the next attempt inserts it again.
+      const blobGone = code === 'reference_missing' && isBlobGone(error)
+      if (blobGone && attempt < ATTEMPTS) continue
       if (code === 'reference_missing') throw new BytesError('boefje_meta_not_found', DELETED)
       if (code !== 'database_conflict' || attempt === ATTEMPTS) throw error
     }
   }
+}
+
+function isBlobGone(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined
+  return cause instanceof pg.DatabaseError && cause.constraint === BLOB_KEY
 }
 
 interface Wanted {

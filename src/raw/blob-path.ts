@@ -23,6 +23,19 @@ export function organizationFolder(organization: string): string {
 }
 
 /**
+ * The organization that a folder is named for.
+ * @returns undefined for a name that does not tell it, or that `organizationFolder` does not give
+ */
+export function organizationOf(folder: string): string | undefined {
+  if (folder === '%') return ''
+  const bytes = folder.replaceAll(/%([0-9A-F]{2})|(.)/gs, (_, hex?: string, char = '') =>
+    String.fromCharCode(hex === undefined ? char.charCodeAt(0) : Number.parseInt(hex, 16)),
+  )
+  const organization = Buffer.from(bytes, 'latin1').toString('utf8')
+  return organizationFolder(organization) === folder ? organization : undefined
+}
+
+/**
  * Folder of a blob, relative to the data directory: `blobs/v1/<organization>/<2 hex digits>`. The
  * layout's version is in the path. 256 folders are few enough to be made once and kept in caches.
  */

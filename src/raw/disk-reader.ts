@@ -1,4 +1,4 @@
-import { type FileHandle, open, rm } from 'node:fs/promises'
+import { type FileHandle, open, rm, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BytesError } from '../domain/errors.js'
 import type {
@@ -8,6 +8,7 @@ import type {
   RawRepository,
   StoredBytes,
 } from '../domain/ports.js'
+import { atAddressOrAside } from './aside.js'
 import { blobFolder } from './blob-path.js'
 import { hasCode } from './durable.js'
 import { HashThreads, hashHere, type PieceHash } from './hash-threads.js'
@@ -25,7 +26,7 @@ const HASHED_HERE = 1024 * 1024
 export function createDiskReader(
   dataDir: string,
   middlewares: readonly FileMiddleware[],
-): Pick<RawRepository, 'get' | 'intact' | 'remove'> {
+): Pick<RawRepository, 'get' | 'touch' | 'intact' | 'remove'> {
   const byName = new Map(middlewares.map((each) => [each.name, each]))
   const threads = new HashThreads()
   const pathOf = ({ organization, address }: BlobLocation): string =>
@@ -51,6 +52,18 @@ export function createDiskReader(
         throw error
       }
     },
+
+    touch: (blob) =>
+      storageErrors(async () => {
+        const now = new Date()
+        try {
+          await utimes(pathOf(blob), now, now)
+          return true
+        } catch (error) {
+          if (hasCode(error, 'ENOENT', 'ENOTDIR')) return false
+          throw error
+        }
+      }),
 
     intact: async (blob) => {
       try {
@@ -100,7 +113,7 @@ function isUnreadable(error: unknown): boolean {
 
 function openFile(path: string): Promise<FileHandle> {
   return storageErrors(() =>
-    open(path, 'r').catch((error: unknown) => {
+    atAddressOrAside(path, (at) => open(at, 'r')).catch((error: unknown) => {
       if (!hasCode(error, 'ENOENT', 'ENOTDIR')) throw error
       throw new BytesError('blob_missing', 'its content is missing from storage', { cause: error })
     }),

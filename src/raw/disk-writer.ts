@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { type FileHandle, open, rename, rm } from 'node:fs/promises'
+import { type FileHandle, open, rename, rm, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ContentDigest } from '../domain/models.js'
 import type {
@@ -36,13 +36,15 @@ const WRITE_SIZE = 256 * 1024
 const SYNC_SIZE = 32 * 1024 * 1024
 /** Files and folders that are worked on at the same time. */
 const CONCURRENCY = 8
+/** A file that was written so many milliseconds ago gets a new time when it gets its name. */
+const FRESH_MS = 60_000
 
 /** The writing side of a repository on disk. */
 export function createDiskWriter(
   options: DiskWriterOptions,
 ): Pick<RawRepository, 'stage' | 'publish' | 'addressOf'> {
   const { dataDir, temporary, folders, filePermission, masked, middleware, space } = options
-  const paths = new WeakMap<StagedBlob, string>()
+  const paths = new WeakMap<StagedBlob, { path: string; writtenAt: number }>()
 
   const writeTemporary = async (path: string, content: ByteSource, digest: () => ContentDigest) => {
     const hash = middleware.transparent ? undefined : createHash('sha512')
@@ -78,8 +80,12 @@ export function createDiskWriter(
 
   const nameAll = async (folder: string, staged: readonly StagedBlob[]): Promise<void> => {
     for (const blob of staged) {
-      const path = paths.get(blob)
-      if (path === undefined) throw new Error('a blob was published that is not staged here')
+      const temporaryFile = paths.get(blob)
+      if (temporaryFile === undefined)
+        throw new Error('a blob was published that is not staged here')
+      const { path, writtenAt } = temporaryFile
+      // An old one would be taken for one that nobody wants.
+      if (performance.now() - writtenAt > FRESH_MS) await utimes(path, new Date(), new Date())
       // Over a file that is there already, which heals one that was damaged.
       await folders.within(folder, () => rename(path, join(folder, blob.address)))
       paths.delete(blob)
@@ -100,7 +106,7 @@ export function createDiskWriter(
             if (paths.delete(staged)) await remove()
           },
         }
-        paths.set(staged, path)
+        paths.set(staged, { path, writtenAt: performance.now() })
         return staged
       } catch (error) {
         await remove()

@@ -87,6 +87,14 @@ export function rawRepositoryContract(
       )
     })
 
+    it('renews the time of what is there, and says when nothing is', async () => {
+      const blob = await put(repository, 'org', 'renewed')
+      expect(await repository.touch(blob)).toBe(true)
+      expect(await repository.touch({ ...blob, organization: 'other' })).toBe(false)
+      await subject.remove(blob)
+      expect(await repository.touch(blob)).toBe(false)
+    })
+
     it('keeps megabytes, in pieces that are not its own', async () => {
       const piece = Buffer.alloc(700_001, 'ab')
       const content = Buffer.concat([piece, piece, piece, piece])

@@ -36,6 +36,7 @@ function fakeMeta() {
 const others = {
   blobKeys: { countByKey: async () => new Map() },
   pending: { pendingState: async () => ({ pending: 3, oldestAgeSeconds: 2 }) },
+  scrub: { oldestUnverifiedSeconds: async () => 7 },
 }
 
 const depthOf = async (counts: Promise<{ outbox: { depth: number } }>): Promise<number> =>

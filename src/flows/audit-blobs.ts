@@ -1,0 +1,148 @@
+/** The half of an audit that begins at the database: blobs whose file is missing or wrong. */
+import type { BlobRow, VerifiedKey } from '../domain/audit.js'
+import { BytesError } from '../domain/errors.js'
+import { type AuditRun, blobFinding, eachOf } from './audit-run.js'
+
+/** Rows that are read at once. */
+const PAGE = 1000
+/** Rows whose content is read before it is noted that they were. */
+const VERIFIED_PAGE = 64
+/** Sizes that are asked for at once, and contents that are read at once. */
+const SIZES_AT_ONCE = 8
+const CONTENTS_AT_ONCE = 4
+
+/** Checks that every blob has a file of the right size, and that a raw file has every blob. */
+export async function auditBlobRows(run: AuditRun): Promise<number> {
+  let checked = 0
+  let after = 0
+  for (;;) {
+    run.signal?.throwIfAborted()
+    const page = await run.rows.listBlobs(after, PAGE, run.graceSeconds)
+    await eachOf(page, SIZES_AT_ONCE, async (row) => {
+      await checkSize(run, row)
+      if (row.unreferenced) await unreferenced(run, row)
+    })
+    checked += page.length
+    const last = page.at(-1)
+    if (last === undefined) return checked
+    after = last.id
+  }
+}
+
+async function checkSize(run: AuditRun, row: BlobRow): Promise<void> {
+  const problem = await wrongSize(run, row)
+  if (problem === undefined) return
+  // Meanwhile it may have been deleted, or an upload have put a whole one in its place.
+  const now = await run.rows.findBlobRow(row.id)
+  const still = now && (await wrongSize(run, now))
+  if (now && still) run.tell(await blobFinding(run, still.kind, now, still.detail))
+}
+
+async function wrongSize({ files }: AuditRun, row: BlobRow) {
+  const size = await files.sizeOf(row)
+  if (size === row.storedSize) return undefined
+  if (size === undefined) return { kind: 'blob_missing', detail: 'it has no file' } as const
+  const detail = `its file has ${size} bytes instead of ${row.storedSize}`
+  return { kind: 'blob_wrong_size', detail } as const
+}
+
+async function unreferenced(run: AuditRun, row: BlobRow): Promise<void> {
+  const removed = run.sweep && (await run.rows.removeBlobRow(row.id, run.graceSeconds))
+  if (run.sweep && !removed) return
+  const found = await blobFinding(run, 'blob_row_unreferenced', row, 'no raw file has this blob')
+  run.tell({ ...found, removed })
+}
+
+/** How many contents are read. */
+export interface ContentOptions {
+  /** Share of the blobs whose content is read, from 0 to 1. */
+  readonly share: number
+  /** Milliseconds after which no more is read. */
+  readonly maxDurationMs: number
+  readonly onProgress?: ((bytes: number) => void) | undefined
+}
+
+export interface ContentResult {
+  readonly verified: number
+  readonly bytes: number
+  /** False when the time was not enough for all that should be read. */
+  readonly complete: boolean
+}
+
+/** The time is over. */
+const OVER = new Error('the time for the audit is over')
+
+/**
+ * Reads the contents of blobs and compares their digests, beginning with the one that has not been
+ * verified for the longest time; what is right is noted, so that the next audit goes on with the rest.
+ * What has no file, or one of the wrong size, is left to `auditBlobRows`.
+ */
+export async function auditContents(
+  run: AuditRun,
+  { share, maxDurationMs, onProgress }: ContentOptions,
+): Promise<ContentResult> {
+  const result = { verified: 0, bytes: 0, complete: true }
+  if (share <= 0) return result
+  const end = performance.now() + maxDurationMs
+  const pace = (bytes: number): void => {
+    run.signal?.throwIfAborted()
+    if (performance.now() > end) throw OVER
+    result.bytes += bytes
+    onProgress?.(result.bytes)
+  }
+  const before = await run.rows.now()
+  let after: VerifiedKey | undefined
+  for (;;) {
+    const page = await run.rows.listUnverified(after, before, VERIFIED_PAGE)
+    const last = page.at(-1)
+    if (last === undefined) return result
+    const verified: number[] = []
+    try {
+      const chosen = page.filter(() => Math.random() < share)
+      await eachOf(chosen, CONTENTS_AT_ONCE, async (row) => {
+        if (performance.now() > end) throw OVER
+        if (await isRight(run, row, pace)) verified.push(row.id)
+      })
+    } catch (error) {
+      if (error !== OVER) throw error
+      result.complete = false
+    } finally {
+      await run.rows.markVerified(verified)
+      result.verified += verified.length
+    }
+    if (!result.complete) return result
+    after = last
+  }
+}
+
+async function isRight(
+  run: AuditRun,
+  row: BlobRow,
+  pace: (bytes: number) => void,
+): Promise<boolean> {
+  const problem = await wrongContent(run, row, pace)
+  if (problem === undefined) return true
+  const now = await run.rows.findBlobRow(row.id)
+  const still = now && (await wrongContent(run, now, pace))
+  if (now === undefined || still === 'absent') return false
+  if (still === undefined) return true
+  run.tell(await blobFinding(run, still.kind, now, still.detail))
+  return false
+}
+
+/** Undefined when it is right. */
+async function wrongContent({ files }: AuditRun, row: BlobRow, pace: (bytes: number) => void) {
+  try {
+    await files.verify(row, pace)
+    return undefined
+  } catch (error) {
+    if (!(error instanceof BytesError)) throw error
+    const { code, message: detail } = error
+    if (code === 'storage_unavailable') return { kind: 'blob_unreadable', detail } as const
+    if (code === 'blob_missing') return 'absent'
+    if (code !== 'blob_damaged') throw error
+    const size = await files.sizeOf(row)
+    if (size !== row.storedSize) return 'absent'
+    return { kind: 'blob_wrong_digest', detail } as const
+  }
+}

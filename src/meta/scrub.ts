@@ -1,0 +1,57 @@
+import type pg from 'pg'
+import type { BlobRow } from '../domain/audit.js'
+import type { ScrubRows } from '../domain/scrub.js'
+import { translated } from './sqlstate.js'
+
+/**
+ * SKIP LOCKED and the claim share the blobs among instances: no transaction stays open while a blob
+ * is read. A claim lasts an hour, and twice the time that the reading takes at the given rate.
+ */
+const CLAIM = `
+  WITH due AS (
+    SELECT id, stored_size FROM blob
+    WHERE coalesce(verified_at, created_at) < now() - $1 * interval '1 second'
+      AND (verify_claimed_until IS NULL OR verify_claimed_until < now())
+    ORDER BY coalesce(verified_at, created_at), id LIMIT $2
+    FOR NO KEY UPDATE SKIP LOCKED
+  ), fitting AS (
+    SELECT id, sum(stored_size) OVER (ORDER BY id) AS through, stored_size FROM due
+  )
+  UPDATE blob b
+  SET verify_claimed_until =
+    now() + interval '1 hour' + fitting.through::float8 / $4::float8 * interval '2 seconds'
+  FROM fitting
+  WHERE b.id = fitting.id AND (fitting.through <= $3 OR fitting.through = fitting.stored_size)
+  RETURNING b.id::float8 AS id, b.organization, b.content_digest AS "contentDigest", b.address,
+            b.stored_size::float8 AS "storedSize"`
+
+const VERIFIED = `
+  UPDATE blob SET verified_at = clock_timestamp(), verify_claimed_until = NULL
+  WHERE id = ANY($1::bigint[])`
+
+const POSTPONE = `
+  UPDATE blob SET verify_claimed_until = clock_timestamp() + $2 * interval '1 second'
+  WHERE id = ANY($1::bigint[])`
+
+const OLDEST = `
+  SELECT extract(epoch FROM now() - min(coalesce(verified_at, created_at)))::float8 AS age FROM blob`
+
+/** What a scrub reads next, on Postgres. */
+export function createScrubRows(pool: pg.Pool): ScrubRows {
+  const run = <Row extends pg.QueryResultRow>(text: string, values: unknown[] = []) =>
+    translated(async () => (await pool.query<Row>(text, values)).rows)
+  return {
+    claim: ({ minAgeSeconds, limit, maxBytes, bytesPerSecond }) =>
+      run<BlobRow>(CLAIM, [minAgeSeconds, limit, maxBytes, bytesPerSecond]),
+    verified: async (ids) => {
+      if (ids.length > 0) await run(VERIFIED, [ids])
+    },
+    postpone: async (ids, seconds) => {
+      if (ids.length > 0) await run(POSTPONE, [ids, seconds])
+    },
+    oldestUnverifiedSeconds: async () => {
+      const [row] = await run<{ age: number | null }>(OLDEST)
+      return Math.max(0, row?.age ?? 0)
+    },
+  }
+}
