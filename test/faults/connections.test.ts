@@ -115,7 +115,7 @@ it.runIf(linux)(
       wire.socket.on('data', (chunk) => {
         received += chunk.toString('latin1')
       })
-      await eventually(() => answers().length === 3 || wire.socket.closed, 'it has answered')
+      await eventually(() => answers().length === 4 || wire.socket.closed, 'it has answered')
       for (const answer of answers()) {
         if (!/ (200|503)$/.test(answer)) wrong.push(`with ${free} files left: ${answer}`)
       }
