@@ -3,30 +3,37 @@ import type pg from 'pg'
 import type { PendingHashes } from '../domain/pending-hashes.js'
 import { translated } from './sqlstate.js'
 
+const UNCLAIMED =
+  "claimed_until IS NULL OR claimed_until <= now() OR claimed_until > now() + interval '1 day'"
+
 /**
  * `due` looks before anything is locked: waiting for a batch to fill must not write to its rows.
  * It is asked again of those that are locked, as others may have taken some meanwhile; a row that
  * was claimed between the look and the lock is not `ready` any more. The hash is looked up for each
- * row by itself, so that no plan reads the whole of `raw_file`.
+ * row by itself, so that no plan reads the whole of `raw_file`. The clock may have been set back: no
+ * claim lasts for a day, and what was created in the future has waited long enough.
  */
 const CLAIM = `
   WITH due AS (
-    SELECT count(*) >= $2 OR min(created_at) <= clock_timestamp() - $4 * interval '1 ms' AS yes
+    SELECT count(*) >= $2 OR
+      min(created_at) NOT BETWEEN clock_timestamp() - $4 * interval '1 ms' AND clock_timestamp() AS yes
     FROM (
       SELECT created_at FROM pending_hash
-      WHERE claimed_until IS NULL OR claimed_until <= now()
+      WHERE ${UNCLAIMED}
       ORDER BY id LIMIT $2
     ) waiting
   ), ready AS (
     SELECT id, created_at FROM pending_hash
-    WHERE (claimed_until IS NULL OR claimed_until <= now()) AND (SELECT yes FROM due)
+    WHERE (${UNCLAIMED}) AND (SELECT yes FROM due)
     ORDER BY id LIMIT $2
     FOR UPDATE SKIP LOCKED
   )
   UPDATE pending_hash p
   SET claim_id = $1, claimed_until = clock_timestamp() + $3 * interval '1 ms'
   WHERE p.id = ANY(ARRAY(SELECT id FROM ready)) AND (
-    SELECT count(*) >= $2 OR min(created_at) <= clock_timestamp() - $4 * interval '1 ms' FROM ready
+    SELECT count(*) >= $2 OR
+      min(created_at) NOT BETWEEN clock_timestamp() - $4 * interval '1 ms' AND clock_timestamp()
+    FROM ready
   )
   RETURNING p.id, p.raw_file_id, (SELECT secure_hash FROM raw_file WHERE id = p.raw_file_id)`
 

@@ -206,3 +206,25 @@ it('is unavailable when the database is', async () => {
     await expect(attempt()).rejects.toMatchObject({ code: 'database_unavailable' })
   }
 })
+
+describe('a clock that was set back by a year', () => {
+  const claimAll = { limit: 10, leaseMs: 60_000, waitMs: 60_000 }
+  const shift = (column: string) =>
+    database.pool.query(`UPDATE pending_hash SET ${column} = ${column} + interval '1 year'`)
+
+  it('holds up no hash that waits for company', async () => {
+    const [file] = await waitingFiles('sha512:1')
+    expect(await pending.claim(claimAll)).toBeUndefined()
+    await shift('created_at')
+    expect((await pending.claim(claimAll))?.hashes).toMatchObject([{ rawFileId: file?.id }])
+  })
+
+  it('holds up no hash that somebody claimed before and never gave away', async () => {
+    const [file] = await waitingFiles('sha512:1')
+    const claimNow = { ...claimAll, waitMs: 0 }
+    await pending.claim(claimNow)
+    expect(await pending.claim(claimNow)).toBeUndefined()
+    await shift('claimed_until')
+    expect((await pending.claim(claimNow))?.hashes).toMatchObject([{ rawFileId: file?.id }])
+  })
+})
