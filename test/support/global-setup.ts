@@ -20,6 +20,7 @@ const VHOSTS = [
   'instances',
   'sigterm',
   'soak',
+  'postgres',
 ] as const
 export type Vhost = (typeof VHOSTS)[number]
 
