@@ -38,9 +38,10 @@ export function createCountsReader(
 ): () => Promise<Counts> {
   let cached: { counts: Counts; until: number } | undefined
   const query = shared(async (): Promise<Counts> => {
-    const [organizations, outbox, blobsByKey, pendingHashes] = await Promise.all([
+    // A frozen database fails this one soon: no long one must be left waiting for it.
+    const outbox = await meta.outboxState()
+    const [organizations, blobsByKey, pendingHashes] = await Promise.all([
       meta.countByOrganization(),
-      meta.outboxState(),
       blobKeys.countByKey(),
       pending.pendingState(),
     ])

