@@ -43,7 +43,7 @@ interface Fault {
 const FAULTS: readonly Fault[] = [
   {
     name: 'stopped and started',
-    rounds: [2, 10],
+    rounds: [1, 10],
     happen: async (load) => {
       await postgres.stop()
       await load.until(503, 10)
@@ -52,7 +52,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     name: 'restarted at once',
-    rounds: [2, 20],
+    rounds: [1, 20],
     happen: async () => {
       await postgres.stop()
       await postgres.start()
@@ -60,7 +60,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     name: 'killed -9',
-    rounds: [3, 20],
+    rounds: [2, 20],
     happen: async () => {
       await postgres.kill()
       await postgres.start()
@@ -68,12 +68,12 @@ const FAULTS: readonly Fault[] = [
   },
   {
     name: 'one of its processes killed -9',
-    rounds: [3, 20],
+    rounds: [2, 20],
     happen: () => postgres.killBackend(),
   },
   {
     name: 'all connections ended',
-    rounds: [5, 50],
+    rounds: [3, 50],
     happen: () => postgres.disconnectClients(),
   },
   {

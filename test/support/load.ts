@@ -32,6 +32,9 @@ export interface Load {
   readonly violations: string[]
   /** Resolves when so many more answers with this status have come, of 200 only those of uploads. */
   until(status: number, more: number): Promise<void>
+  /** Sends nothing for a while; resolves when the last request has been answered. */
+  pause(): Promise<void>
+  resume(): void
   /** Resolves when the last request has been answered. */
   stop(): Promise<void>
 }
@@ -108,6 +111,8 @@ export async function startLoad(
       acknowledged++
     }
     uploads.push(upload)
+    // What is tried is the fault, not the speed: the more uploads, the longer the check.
+    await sleep(files)
   }
   const readOnce = async (): Promise<void> => {
     const id = Object.values(uploads.findLast(({ ids }) => ids)?.ids ?? {})[0]
@@ -116,12 +121,22 @@ export async function startLoad(
     await send('MIME types', get('/bytes/mime_types?organization=org'))
     await sleep(20)
   }
-  const working = Array.from({ length: clients }, async (_, i) => {
+  const work = async (i: number): Promise<void> => {
     while (!over) {
       if (i % 5 === 4) await readOnce()
       else await uploadOnce(i % 5 === 3 ? LARGE : 2)
     }
-  })
+  }
+  let working: Promise<void>[] = []
+  const resume = (): void => {
+    over = false
+    working = Array.from({ length: clients }, (_, i) => work(i))
+  }
+  const stop = async (): Promise<void> => {
+    over = true
+    await Promise.all(working)
+  }
+  resume()
   return {
     uploads,
     statuses,
@@ -135,10 +150,9 @@ export async function startLoad(
       }
       await vi.waitFor(enough, { timeout: 60_000, interval: 20 })
     },
-    stop: async () => {
-      over = true
-      await Promise.all(working)
-    },
+    pause: stop,
+    resume,
+    stop,
   }
 }
 

@@ -14,7 +14,7 @@ export interface ArrivedEvent {
 
 const AT_ONCE = 16
 /** Contents that are read of one upload. */
-const READ = 5
+const READ = 3
 
 /**
  * Checks that uploads which were acknowledged are there to the byte, that the others are there whole
