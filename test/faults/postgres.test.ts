@@ -52,7 +52,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     name: 'restarted at once',
-    rounds: [1, 20],
+    rounds: [0, 20],
     happen: async () => {
       await postgres.stop()
       await postgres.start()

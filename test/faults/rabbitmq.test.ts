@@ -86,7 +86,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     name: 'closes the connection',
-    rounds: [1, 50],
+    rounds: [0, 50],
     happen: async () => {
       await closeConnections()
       await untilConnected(true)
