@@ -14,6 +14,9 @@ export interface Metrics {
   readonly timestamps: TimestamperObserver
 }
 
+/** Failures of a database that does not answer, or not soon enough. */
+const AWAY: ReadonlySet<string> = new Set(['database_unavailable', 'database_timeout'])
+
 /** Gauges of Node's that are named like counters. */
 const MISNAMED = [
   'nodejs_active_handles_total',
@@ -99,7 +102,7 @@ export function createMetrics(version: string, readCounts: () => Promise<Counts>
   return {
     page: async () => {
       const counts = await readCounts().catch((error: unknown) => {
-        if (error instanceof BytesError && error.code === 'database_unavailable') return undefined
+        if (error instanceof BytesError && AWAY.has(error.code)) return undefined
         throw error
       })
       databaseUp.set(counts ? 1 : 0)

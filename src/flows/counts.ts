@@ -41,14 +41,14 @@ export function createCountsReader(
 ): () => Promise<Counts> {
   let cached: { counts: Counts; until: number } | undefined
   const query = shared(async (): Promise<Counts> => {
-    const [organizations, outbox, blobsByKey, pendingHashes, oldestUnverifiedSeconds] =
-      await Promise.all([
-        meta.countByOrganization(),
-        meta.outboxState(),
-        blobKeys.countByKey(),
-        pending.pendingState(),
-        scrub.oldestUnverifiedSeconds(),
-      ])
+    // A frozen database fails this one soon: no long one must be left waiting for it.
+    const outbox = await meta.outboxState()
+    const [organizations, blobsByKey, pendingHashes, oldestUnverifiedSeconds] = await Promise.all([
+      meta.countByOrganization(),
+      blobKeys.countByKey(),
+      pending.pendingState(),
+      scrub.oldestUnverifiedSeconds(),
+    ])
     const counts = { organizations, outbox, blobsByKey, pendingHashes, oldestUnverifiedSeconds }
     cached = { counts, until: performance.now() + ttlSeconds * 1000 }
     return counts

@@ -2,6 +2,7 @@ import type pg from 'pg'
 import type { BlobKey, BlobKeys } from '../domain/blob-keys.js'
 import { BytesError } from '../domain/errors.js'
 import { translated } from './sqlstate.js'
+import { readWhole } from './with-client.js'
 
 interface BlobKeyRow {
   readonly id: string
@@ -40,7 +41,7 @@ export function createBlobKeys(pool: pg.Pool): BlobKeys {
   return {
     countByKey: () =>
       translated(async () => {
-        const { rows } = await pool.query<{ key_id: string | null; blobs: string }>(COUNT)
+        const rows = await readWhole<{ key_id: string | null; blobs: string }>(pool, COUNT)
         return new Map(rows.map((row) => [row.key_id, Number(row.blobs)]))
       }),
     listSealedKeys: (keyId, after, limit) =>

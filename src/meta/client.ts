@@ -15,12 +15,15 @@ export interface Database {
 /** Connections for uploads: their statements are grouped, so that few are enough. */
 const UPLOAD_CONNECTIONS = { least: 2, most: 4 }
 
-/** Times are read back as text in the session's zone. */
-const SESSION = '-c TimeZone=UTC -c DateStyle=ISO'
+/**
+ * Times are read back as text in the session's zone. The timeout (in milliseconds) ends a statement
+ * that waits for a lock or takes too long, so that nobody waits for an answer for ever.
+ */
+const SESSION = '-c TimeZone=UTC -c DateStyle=ISO -c statement_timeout=30000'
 /**
  * Planning the commit takes Postgres longer than running it, and it would plan it each time. The
  * one plan must not be one that suits the empty tables it may have been made for: it looks rows up
- * by index, always. The timeouts (in milliseconds) keep a job that someone has locked from holding
+ * by index, always. The timeout (in milliseconds) keeps a job that someone has locked from holding
  * up the others; a lock must be waited for longer than Postgres takes to see a deadlock (1 s).
  */
 const UPLOAD_SESSION = [
@@ -28,14 +31,13 @@ const UPLOAD_SESSION = [
   ...['seqscan', 'hashjoin', 'mergejoin'].map((plan) => `enable_${plan}=off`),
   'jit=off',
   'lock_timeout=3000',
-  'statement_timeout=30000',
   // A process that stood still must not commit what it had at hand long ago: see flows/sweep.ts.
   'idle_session_timeout=600000',
 ]
   .map((setting) => `-c ${setting}`)
   .join(' ')
-/** Longest wait for an answer to an upload's statement, for a database that is frozen. */
-const UPLOAD_QUERY_TIMEOUT_MS = 35_000
+/** Longest wait for the answer to a statement, in milliseconds, for a database that is frozen. */
+const QUERY_TIMEOUT_MS = 35_000
 
 /**
  * Opens pools of connections; none is made until the first query.
@@ -44,13 +46,13 @@ const UPLOAD_QUERY_TIMEOUT_MS = 35_000
  */
 export function openDatabase(uri: string, poolSize: number, log: Log): Database {
   const { connectionString, given } = withoutOptions(uri)
-  const open = (max: number, options: string, more: pg.PoolConfig = {}): pg.Pool => {
+  const open = (max: number, options: string): pg.Pool => {
     const pool = new pg.Pool({
-      ...more,
       connectionString,
       max,
       application_name: 'bytes',
       connectionTimeoutMillis: 5_000,
+      query_timeout: QUERY_TIMEOUT_MS,
       keepAlive: true,
       options: `${given} ${options}`,
     })
@@ -62,9 +64,7 @@ export function openDatabase(uri: string, poolSize: number, log: Log): Database 
   const { least, most } = UPLOAD_CONNECTIONS
   const forUploads = Math.max(least, Math.min(most, Math.floor(poolSize / 4)))
   const pool = open(poolSize - forUploads, SESSION)
-  const uploads = open(forUploads, `${SESSION} ${UPLOAD_SESSION}`, {
-    query_timeout: UPLOAD_QUERY_TIMEOUT_MS,
-  })
+  const uploads = open(forUploads, `${SESSION} ${UPLOAD_SESSION}`)
   const close = async (): Promise<void> => {
     await Promise.all([pool.end(), uploads.end()])
   }

@@ -1,6 +1,7 @@
 import type pg from 'pg'
 import type { MetaRepository } from '../domain/meta-repository.js'
 import { translated } from './sqlstate.js'
+import { readWhole } from './with-client.js'
 
 const BY_ORGANIZATION = `
   WITH files AS (
@@ -16,10 +17,10 @@ export function createCounts(pool: pg.Pool): Pick<MetaRepository, 'countByOrgani
   return {
     countByOrganization: () =>
       translated(async () => {
-        const { rows } =
-          await pool.query<Record<'organization' | 'files' | 'stored' | 'saved', string>>(
-            BY_ORGANIZATION,
-          )
+        const rows = await readWhole<Record<'organization' | 'files' | 'stored' | 'saved', string>>(
+          pool,
+          BY_ORGANIZATION,
+        )
         return rows.map((row) => ({
           organization: row.organization,
           rawFiles: Number(row.files),

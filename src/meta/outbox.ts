@@ -2,6 +2,7 @@ import type pg from 'pg'
 import type { MetaRepository, Outbox } from '../domain/meta-repository.js'
 import type { OutgoingEvent } from '../domain/ports.js'
 import { translated } from './sqlstate.js'
+import { withClient } from './with-client.js'
 
 interface OutboxRow {
   readonly id: string
@@ -21,16 +22,8 @@ const CLAIM = `
 export function createOutbox(pool: pg.Pool): Outbox {
   return {
     drain: (limit, publish) =>
-      translated(async () => {
-        const client = await pool.connect()
-        let broken: Error | undefined
-        // While events are published no query is under way that a lost connection could fail:
-        // without a listener it would end the process.
-        const onLost = (error: Error): void => {
-          broken = error
-        }
-        client.on('error', onLost)
-        try {
+      translated(() =>
+        withClient(pool, async (client) => {
           // A crash may bring back events that were published: then they are published again.
           await client.query('BEGIN; SET LOCAL synchronous_commit TO off')
           const { rows } = await client.query<OutboxRow>(CLAIM, [limit])
@@ -41,15 +34,8 @@ export function createOutbox(pool: pg.Pool): Outbox {
           }
           await client.query('COMMIT')
           return { claimed: rows.length, published: done.length }
-        } catch (error) {
-          // Closing the connection ends the transaction too, whatever state it is in.
-          broken = error instanceof Error ? error : new Error(String(error))
-          throw error
-        } finally {
-          client.off('error', onLost)
-          client.release(broken)
-        }
-      }),
+        }),
+      ),
   }
 }
 

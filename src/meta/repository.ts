@@ -9,8 +9,9 @@ import { translated } from './sqlstate.js'
 import { createUploads } from './uploads.js'
 
 /** The table that an upload needs and that came last. */
-const CHECK =
-  "SELECT pg_is_in_recovery() AS standby, to_regclass('pending_hash') IS NOT NULL AS migrated"
+const CHECK = `
+  SELECT pg_is_in_recovery() AS standby, current_setting('transaction_read_only')::bool AS "readOnly",
+         to_regclass('pending_hash') IS NOT NULL AS migrated`
 
 /** The meta repository on Postgres. */
 export function createMetaRepository({ drizzle, pool, uploads }: Database): MetaRepository {
@@ -22,11 +23,12 @@ export function createMetaRepository({ drizzle, pool, uploads }: Database): Meta
     ...createOutboxState(pool),
     check: async () => {
       const { rows } = await translated(() =>
-        pool.query<{ standby: boolean; migrated: boolean }>(CHECK),
+        pool.query<Record<'standby' | 'readOnly' | 'migrated', boolean>>(CHECK),
       )
-      const { standby = false, migrated = false } = rows[0] ?? {}
+      const { standby = false, readOnly = false, migrated = false } = rows[0] ?? {}
       if (standby)
         throw new BytesError('database_unavailable', 'the database is a read-only standby')
+      if (readOnly) throw new BytesError('database_unavailable', 'the database is read-only')
       if (!migrated)
         throw new BytesError('database_unavailable', 'the database lacks the migrations')
     },

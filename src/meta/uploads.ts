@@ -5,6 +5,7 @@ import type { Blob, ContentDigest, Uuid } from '../domain/models.js'
 import { grouped } from './grouped.js'
 import { type BoefjeMetaRow, type StoredRawFileRow, toBlob, toBoefjeMeta } from './rows.js'
 import { translated } from './sqlstate.js'
+import { withClient } from './with-client.js'
 
 type Uploads = Pick<MetaRepository, 'findUploadTarget' | 'replaceBlob' | 'commitUpload'>
 
@@ -141,10 +142,8 @@ export function createUploads(pool: pg.Pool): Uploads {
 
   /** In parts, of one transaction: the statement's joins have no index, and take the square of their rows. */
   const commitLarge = (files: readonly NewRawFile[]): Promise<Set<Uuid>> =>
-    repeated(async () => {
-      const client = await pool.connect()
-      let failed = true
-      try {
+    repeated(() =>
+      withClient(pool, async (client) => {
         await client.query('BEGIN')
         const inserted = new Set<Uuid>()
         for (let at = 0; at < files.length; at += GROUPS.size) {
@@ -152,13 +151,9 @@ export function createUploads(pool: pg.Pool): Uploads {
           for (const id of part) inserted.add(id)
         }
         await client.query('COMMIT')
-        failed = false
         return inserted
-      } finally {
-        // A connection that is closed takes back what it has done.
-        client.release(failed)
-      }
-    })
+      }),
+    )
 
   const findTarget = grouped(GROUPS, findTargets)
   const commitGrouped = grouped(GROUPS, commit)

@@ -1,0 +1,52 @@
+import type pg from 'pg'
+
+/** Longest that a statement which reads whole tables may run, in milliseconds. */
+const WHOLE_TABLE_MS = 600_000
+/** What the answer may take beyond that, for a database that is frozen. */
+const ANSWER_MS = 5_000
+
+/**
+ * Runs `use` with a connection of the pool, for what takes several statements. The connection is
+ * closed when `use` fails, or when it was lost meanwhile: that ends its transaction too, whatever
+ * state it is in.
+ * @throws what `use` throws, and what the driver throws when there is no connection
+ */
+export async function withClient<T>(
+  pool: pg.Pool,
+  use: (client: pg.PoolClient) => Promise<T>,
+): Promise<T> {
+  const client = await pool.connect()
+  let broken: Error | undefined
+  // The driver tells of a lost connection by an event as well, also while a query is under way:
+  // without a listener it would end the process.
+  const onLost = (error: Error): void => {
+    broken = error
+  }
+  client.on('error', onLost)
+  try {
+    return await use(client)
+  } catch (error) {
+    broken = error instanceof Error ? error : new Error(String(error))
+    throw error
+  } finally {
+    client.off('error', onLost)
+    client.release(broken)
+  }
+}
+
+/**
+ * Runs a statement that reads whole tables, for which the sessions' own limit is too short.
+ * @throws what the driver throws, after ten minutes at the latest
+ */
+export function readWhole<Row extends pg.QueryResultRow>(
+  pool: pg.Pool,
+  text: string,
+): Promise<Row[]> {
+  return withClient(pool, async (client) => {
+    await client.query(`BEGIN READ ONLY; SET LOCAL statement_timeout = ${WHOLE_TABLE_MS}`)
+    const limited = { text, query_timeout: WHOLE_TABLE_MS + ANSWER_MS }
+    const { rows } = await client.query<Row>(limited)
+    await client.query('COMMIT')
+    return rows
+  })
+}

@@ -1,0 +1,231 @@
+/** A Postgres that answers, and refuses: connections, writes, or the order of concurrent changes. */
+import { createHash } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
+import { afterAll, beforeAll, expect, it, vi } from 'vitest'
+import { exampleJob, login } from '../support/client.js'
+import { isFull, reportTried } from '../support/fault-report.js'
+import { sendUpload, startLoad } from '../support/load.js'
+import { type PrivatePostgres, startPrivatePostgres } from '../support/private-postgres.js'
+import { type TestService, type TestStore, testStore } from '../support/service.js'
+import { checkEvents, checkUploads } from '../support/uploads-check.js'
+
+const PATIENCE = { timeout: 60_000, interval: 50 }
+const ROUNDS = isFull ? 10 : 1
+
+let postgres: PrivatePostgres
+let store: TestStore
+/** One process for all faults: none of them may need another. */
+let service: TestService
+
+beforeAll(async () => {
+  postgres = await startPrivatePostgres({ max_connections: '24' })
+  store = await testStore()
+  service = await store.start({ BYTES_DB_URI: postgres.uri })
+})
+
+afterAll(async () => {
+  await store?.remove()
+  await postgres?.remove()
+})
+
+const health = async (): Promise<number> => (await fetch(`${service.url}/health`)).status
+const untilHealth = (status: number) =>
+  vi.waitFor(async () => expect(await health()).toBe(status), PATIENCE)
+
+/** Changes a setting of the server for all sessions. ALTER SYSTEM works also when it is read-only. */
+async function configure(change: string): Promise<void> {
+  await postgres.query(`ALTER SYSTEM ${change}`)
+  await postgres.query('SELECT pg_reload_conf()')
+}
+
+/** Runs `fault` under load, and checks everything afterwards. */
+async function survives(what: string, fault: () => Promise<void>, rounds = ROUNDS): Promise<void> {
+  const load = await startLoad(service.url, { mayRefuse: true })
+  const { violations } = load
+  let tried = 0
+  try {
+    for (; tried < rounds; tried++) {
+      await load.until(200, 5)
+      const refused = load.until(503, 5)
+      // Awaited below, where the fault has begun.
+      refused.catch(() => undefined)
+      await fault()
+      await refused
+      await load.until(200, 5)
+    }
+    await load.stop()
+    violations.push(...(await checkUploads(service.url, postgres.query, load.uploads)))
+    violations.push(...(await checkEvents(postgres.query, [])).violations)
+  } finally {
+    await load.stop()
+    reportTried('database', what, { tried, violations: violations.length })
+  }
+  expect(violations).toEqual([])
+  expect(service.process.exitCode).toBeNull()
+}
+
+/** Takes every connection that the server has, also those of the service. */
+async function takeConnections(): Promise<{ release(): Promise<void> }> {
+  const taken: pg.Client[] = []
+  let full = false
+  while (!full) {
+    await taken[0]?.query(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bytes'",
+    )
+    const client = new pg.Client({ connectionString: postgres.uri, application_name: 'test' })
+    client.on('error', () => {})
+    try {
+      await client.connect()
+      taken.push(client)
+    } catch {
+      const rows = await taken[0]?.query(
+        "SELECT count(*)::int AS n FROM pg_stat_activity WHERE application_name = 'bytes'",
+      )
+      full = rows?.rows[0].n === 0
+    }
+  }
+  return {
+    release: async () => {
+      await Promise.all(taken.map((client) => client.end()))
+    },
+  }
+}
+
+it('all connections are taken: 503 until some are free', async () => {
+  await survives('all connections taken', async () => {
+    const { release } = await takeConnections()
+    try {
+      await untilHealth(503)
+      await sleep(500)
+    } finally {
+      await release()
+    }
+    await untilHealth(200)
+  })
+})
+
+it('all connections are taken at the start: it waits for one', async () => {
+  const { release } = await takeConnections()
+  const refused = () => postgres.logged('too many clients') + postgres.logged('connection slots')
+  const before = refused()
+  const starting = store.start({ BYTES_DB_URI: postgres.uri })
+  // The other process is idle: it is the new one that was refused.
+  await vi.waitFor(() => expect(refused()).toBeGreaterThan(before), PATIENCE)
+  await release()
+  const late = await starting
+  expect(late.log()).toContain('the database does not answer yet')
+  expect(await late.stop()).toBe(0)
+  await untilHealth(200)
+})
+
+it('the server is read-only: 503 for what writes, and reads go on', async () => {
+  const client = await login(service.url)
+  const stored = await client.upload(await client.job(), [{ name: 'x', content: 'x' }])
+  await survives('read-only', async () => {
+    await configure('SET default_transaction_read_only = on')
+    try {
+      await untilHealth(503)
+      for (let i = 0; i < 20; i++) {
+        expect(await (await client.request(`/bytes/raw/${stored.x}`)).text()).toBe('x')
+      }
+    } finally {
+      await configure('RESET default_transaction_read_only')
+    }
+    await untilHealth(200)
+  })
+})
+
+it('sessions that began while it was read-only do not stay so', async () => {
+  await survives('sessions left read-only', async () => {
+    await postgres.query('ALTER DATABASE bytes SET default_transaction_read_only = on')
+    await postgres.disconnectClients()
+    await untilHealth(503)
+    await postgres.query('BEGIN READ WRITE; ALTER DATABASE bytes RESET ALL; COMMIT')
+    await untilHealth(200)
+  })
+})
+
+it('concurrent changes cannot be serialized: they succeed, or 503', async () => {
+  await configure("SET default_transaction_isolation = 'serializable'")
+  const load = await startLoad(service.url, { mayRefuse: true, clients: 5, equalContents: 1e6 })
+  // Another process on the same database: the statements of one come one after the other.
+  const other = await store.start({ BYTES_DB_URI: postgres.uri })
+  const otherLoad = await startLoad(other.url, { mayRefuse: true })
+  const violations: string[] = []
+  let tried = 0
+  try {
+    const failed = () => postgres.logged('could not serialize access')
+    const before = failed()
+    await vi.waitFor(() => expect(failed()).toBeGreaterThan(before + (isFull ? 500 : 5)), PATIENCE)
+    await Promise.all([load.stop(), otherLoad.stop()])
+    tried = failed() - before
+    const uploads = [...load.uploads, ...otherLoad.uploads]
+    violations.push(...load.violations, ...otherLoad.violations)
+    violations.push(...(await checkUploads(service.url, postgres.query, uploads)))
+    violations.push(...(await checkEvents(postgres.query, [])).violations)
+  } finally {
+    await Promise.all([load.stop(), otherLoad.stop()])
+    await configure('RESET default_transaction_isolation')
+    reportTried('database', 'serialization errors', { tried, violations: violations.length })
+  }
+  expect(violations).toEqual([])
+  expect(await other.stop()).toBe(0)
+})
+
+it.each([2, 105])(
+  'an upload of %d files that is ended by a deadlock is stored all the same',
+  async (count) => {
+    const client = await login(service.url)
+    const job = exampleJob()
+    expect((await client.postJson('/bytes/boefje_meta', job)).status).toBe(201)
+    const files = Array.from({ length: count }, (_, i) => ({
+      name: `${i}`,
+      content: `deadlock ${count} ${i}`,
+      tags: [`slot/${i}`],
+    }))
+    const digests = files
+      .slice(0, 100)
+      .map(({ content }) => `sha512:${createHash('sha512').update(content).digest('hex')}`)
+      .sort()
+    const before = postgres.logged('deadlock detected')
+    const rival = new pg.Client({ connectionString: postgres.uri, application_name: 'test' })
+    await rival.connect()
+    const insert = (digest: string | undefined) =>
+      rival.query(
+        `INSERT INTO blob (organization, content_digest, size, address, stored_size, middleware)
+       VALUES ('org', $1, 1, repeat('a', 128), 1, 'IDENTITY')`,
+        [digest],
+      )
+    let violations = 1
+    try {
+      // The upload is the one that finds the deadlock, and is ended by it.
+      await rival.query("SET deadlock_timeout = '10min'; BEGIN")
+      await insert(digests.at(-1))
+      const answer = sendUpload(client, { job: job.id, files, ids: undefined })
+      await vi.waitFor(async () => {
+        const rows = await postgres.query('SELECT 1 FROM pg_locks WHERE NOT granted')
+        expect(rows).not.toEqual([])
+      }, PATIENCE)
+      // Goes on when the deadlock has been found.
+      await insert(digests[0])
+      await rival.query('ROLLBACK')
+      expect((await answer).status).toBe(200)
+      expect(postgres.logged('deadlock detected')).toBe(before + 1)
+      const upload = {
+        job: job.id,
+        files,
+        ids: (await (await answer).json()) as Record<string, string>,
+      }
+      expect(await checkUploads(service.url, postgres.query, [upload])).toEqual([])
+      violations = 0
+    } finally {
+      await rival.end()
+      reportTried('database', `deadlock of ${count} files`, { tried: 1, violations })
+    }
+  },
+)
+
+it('the process that has seen it all ends in an orderly way', async () => {
+  expect(await service.stop()).toBe(0)
+})
