@@ -28,7 +28,7 @@ interface Row {
 
 /** SQL of the raw files of a job. */
 const ROWS = `
-  SELECT r.id, r.mime_types #>> '{0}' AS tag, b.content_digest AS digest, b.address, b.stored_size,
+  SELECT r.id, r.mime_types[1] AS tag, b.content_digest AS digest, b.address, b.stored_size,
          b.organization
   FROM raw_file r JOIN blob b ON b.id = r.blob_id WHERE r.boefje_meta_id = $1`
 
