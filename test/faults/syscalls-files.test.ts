@@ -77,7 +77,17 @@ it.skipIf(problem !== undefined && !process.env.CI)(
     const { hits, missed, violations } = await tryPoints('calls on files', chosen, ({ form }) =>
       benchOf(form),
     )
-    if (process.env.SPIKE) console.log(points.length, errors.length, hits, missed)
+    if (process.env.SPIKE)
+      console.log(
+        points.length,
+        errors.length,
+        hits,
+        missed,
+        points
+          .filter((p) => p.fault === 'KILL')
+          .map((p) => p.form.name + ' ' + p.call + ' ' + p.when)
+          .join('\n'),
+      )
     expect(violations).toEqual([])
     expect(missed).toBeLessThan(0.05 * chosen.length)
   },

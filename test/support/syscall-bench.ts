@@ -37,6 +37,10 @@ export interface BenchOptions {
   /** Which of the recorded calls count. */
   readonly counts: (call: TracedCall) => boolean
   readonly arrived?: Checked['arrived']
+  /** Whether the service has done what follows an upload: strace stays until then. */
+  readonly settled?: () => Promise<boolean>
+  /** Whether the upload comes on a connection of its own. */
+  readonly freshConnection?: boolean
 }
 
 export interface Result {
@@ -69,7 +73,14 @@ interface Prepared {
 
 /** The processes are started when they are needed, and all uploads go to organizations of their own. */
 export async function openBench(options: BenchOptions): Promise<Bench> {
-  const { store, environment, place, counts, arrived = () => [] } = options
+  const {
+    store,
+    environment,
+    place,
+    counts,
+    arrived = () => [],
+    settled = async () => true,
+  } = options
   const database = new pg.Client({ connectionString: store.databaseUri })
   await database.connect()
   const checked: Checked = { dataDir: store.dataDir, database, arrived }
@@ -106,6 +117,7 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
     if (!form.again) {
       // So that the connection is there.
       await connection.exchange('GET', '/health')
+      if (options.freshConnection) connection.close()
       return { job, attempts }
     }
     const { ids } = await attempts.attempt(connection)
@@ -150,7 +162,14 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
     return found
   }
 
-  const leftovers = async (point: Point, died: boolean): Promise<string[]> => {
+  /** Files below the data directory that a process has open, each with its descriptor. */
+  const filesOf = async (pid: number): Promise<Set<string>> => {
+    const files = [...(await openFiles(pid))]
+    const ours = files.filter(([, name]) => name.startsWith(store.dataDir))
+    return new Set(ours.map(([descriptor, name]) => `${descriptor} ${name}`))
+  }
+
+  const leftovers = async (point: Point, died: boolean, opened: Set<string>) => {
     const found = await modeViolations(store.dataDir)
     const temporary = join(store.dataDir, 'tmp')
     const left = await readdir(temporary)
@@ -161,9 +180,8 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
     await Promise.all(left.map((name) => rm(join(temporary, name))))
     const { pid } = await ready()
     // A descriptor whose closing was prevented stays.
-    if (point.call === 'close') return found
-    const files = [...(await openFiles(pid)).values()]
-    const open = files.filter((name) => name.startsWith(store.dataDir))
+    if (died || point.call === 'close') return found
+    const open = [...(await filesOf(pid))].filter((name) => !opened.has(name))
     if (open.length > 0) found.push(`files are left open: ${open.join(', ')}`)
     return found
   }
@@ -175,6 +193,7 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
         const { service, pid } = await ready()
         const trace = await attach(...at(await place(service, pid), { calls }))
         const { ids } = await attempts.attempt(connection)
+        await eventually(settled, 'what follows an upload is done')
         const recorded = await trace.end()
         if (!ids) throw new Error(`the form ${form.name} fails without a fault`)
         return recorded.filter(counts)
@@ -183,6 +202,7 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
     run: async (point) => {
       const { call, when, fault } = point
       const before = await ready()
+      const opened = await filesOf(before.pid)
       let outcome: Outcome | undefined
       let recorded: readonly TracedCall[] = []
       const violations: string[] = []
@@ -197,6 +217,7 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
           // A connection that is lost is no answer; anything else is a finding.
           if (!isLost(error)) violations.push(String(error))
         }
+        await eventually(async () => !isAlive(before) || (await settled()), 'it is done or dead')
         recorded = await trace.end()
         return made
       })
@@ -206,7 +227,7 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
       const died = !isAlive(before)
       if (died && fault !== KILL && hit) violations.push('the service has ended')
       violations.push(...(await after(point, prepared, outcome)))
-      violations.push(...(await leftovers(point, died)))
+      violations.push(...(await leftovers(point, died, opened)))
       const unexpected = errorsLogged(before.service.log()).filter((line) => !line.startsWith('{'))
       if (!died) violations.push(...unexpected)
       return { hit, violations }

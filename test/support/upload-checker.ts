@@ -1,6 +1,6 @@
 /** What must hold of an upload whatever happened in its middle: asked of HTTP, the database and the disk. */
 import { createHash } from 'node:crypto'
-import { readdir, readFile, stat } from 'node:fs/promises'
+import { chmod, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type pg from 'pg'
 import { eventually } from '../acceptance/helpers.js'
@@ -99,7 +99,7 @@ export function violationsOfRefusal({ refusal }: Outcome): string[] {
   return found
 }
 
-/** Files and folders below the data directory that more may be done with than was configured. */
+/** Files and folders that more may be done with than was configured. Each is found once. */
 export async function modeViolations(dataDir: string): Promise<string[]> {
   const found: string[] = []
   for (const entry of await readdir(dataDir, { recursive: true, withFileTypes: true })) {
@@ -109,7 +109,9 @@ export async function modeViolations(dataDir: string): Promise<string[]> {
       () => 0,
     )
     const wanted = entry.isDirectory() ? FOLDER_MODE : FILE_MODE
-    if ((mode & ~wanted) !== 0) found.push(`${path} has the mode ${mode.toString(8)}`)
+    if ((mode & ~wanted) === 0) continue
+    found.push(`${path} has the mode ${mode.toString(8)}`)
+    await chmod(path, wanted)
   }
   return found
 }

@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream'
 import { DataStore, ERRORS, Upload } from '@tus/server'
+import { BytesError } from '../../domain/errors.js'
 import type { ResumableUploads } from '../../flows/resumable.js'
 import { hashed } from '../body-digest.js'
 import { currentExchange } from './exchange.js'
@@ -31,11 +32,16 @@ export class UploadDataStore extends DataStore {
     return new Upload({ id, size, offset, creation_date: new Date(createdAt).toISOString() })
   }
 
-  override write(chunk: Readable, id: string, offset: number): Promise<number> {
-    const { digests } = currentExchange()
-    if (digests.length === 0) return this.#uploads.append(id, offset, chunk)
-    const { pieces, confirm } = hashed<Uint8Array>(chunk, digests)
-    return this.#uploads.append(id, offset, pieces, confirm)
+  override async write(chunk: Readable, id: string, offset: number): Promise<number> {
+    const exchange = currentExchange()
+    try {
+      if (exchange.digests.length === 0) return await this.#uploads.append(id, offset, chunk)
+      const { pieces, confirm } = hashed<Uint8Array>(chunk, exchange.digests)
+      return await this.#uploads.append(id, offset, pieces, confirm)
+    } catch (error) {
+      if (error instanceof BytesError) exchange.storeFailure = error
+      throw error
+    }
   }
 
   override async remove(id: string): Promise<void> {
