@@ -9,8 +9,7 @@ const STANDARD = 2
 
 export interface Sockets {
   /** Names of the descriptors, such as `socket:[123]`. */
-  readonly listener: readonly string[]
-  /** Accepted from the listener. */
+  /** Accepted connections. */
   readonly clients: readonly string[]
   readonly broker: readonly string[]
   /** All others; the database is spoken with over Unix sockets. */
@@ -30,15 +29,14 @@ export async function socketsOf(pid: number, port: number, brokerPort: number): 
     const portOf = (address: string): number => Number.parseInt(address.split(':')[1] ?? '', 16)
     tcp.set(`socket:[${fields[9]}]`, { local: portOf(local), remote: portOf(remote), state })
   }
-  const found = { listener: [], clients: [], broker: [], database: [] } as {
+  const found = { clients: [], broker: [], database: [] } as {
     [kind in keyof Sockets]: string[]
   }
   for (const [descriptor, name] of await openFiles(pid)) {
     if (descriptor <= STANDARD || !name.startsWith('socket:')) continue
     const socket = tcp.get(name)
     if (!socket) found.database.push(name)
-    else if (socket.state === LISTEN) found.listener.push(name)
-    else if (socket.local === port) found.clients.push(name)
+    else if (socket.local === port && socket.state !== LISTEN) found.clients.push(name)
     else if (socket.remote === brokerPort) found.broker.push(name)
   }
   return found

@@ -56,7 +56,7 @@ export const SOCKET_CALLS: Readonly<Record<string, readonly string[]>> = {
 export const CONNECT_CALLS: Readonly<Record<string, readonly string[]>> = {
   socket: ['EMFILE'],
   connect: ['ECONNRESET', 'EIO'],
-  accept4: ['EMFILE', 'ECONNRESET'],
+  accept4: ['EMFILE', 'ENOBUFS'],
 }
 
 /** All that can be done to the calls that an upload was seen to make. */
