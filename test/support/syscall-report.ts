@@ -17,7 +17,7 @@ interface Tally {
 export interface Findings {
   readonly hits: number
   /** Points whose call did not come, or came from something else than the upload. */
-  readonly missed: number
+  readonly missed: readonly string[]
   /** A line for each. */
   readonly violations: readonly string[]
 }
@@ -31,7 +31,7 @@ export async function tryPoints(
   const tallies = new Map<string, Tally>()
   const violations: string[] = []
   let hits = 0
-  let missed = 0
+  const missed: string[] = []
   try {
     for (const point of points) {
       const { call, when, fault, form } = point
@@ -53,7 +53,7 @@ export async function tryPoints(
         }
       }
       if (!hit) {
-        missed++
+        missed.push(`${form.name}, ${call} ${when}, ${fault}`)
         continue
       }
       hits++

@@ -3,7 +3,7 @@ import { DataStore, ERRORS, Upload } from '@tus/server'
 import { BytesError } from '../../domain/errors.js'
 import type { ResumableUploads } from '../../flows/resumable.js'
 import { hashed } from '../body-digest.js'
-import { currentExchange } from './exchange.js'
+import { currentExchange, type Exchange } from './exchange.js'
 
 /** Resumable uploads as the package's handlers want them. */
 export class UploadDataStore extends DataStore {
@@ -32,16 +32,17 @@ export class UploadDataStore extends DataStore {
     return new Upload({ id, size, offset, creation_date: new Date(createdAt).toISOString() })
   }
 
-  override async write(chunk: Readable, id: string, offset: number): Promise<number> {
+  override write(chunk: Readable, id: string, offset: number): Promise<number> {
     const exchange = currentExchange()
-    try {
-      if (exchange.digests.length === 0) return await this.#uploads.append(id, offset, chunk)
-      const { pieces, confirm } = hashed<Uint8Array>(chunk, exchange.digests)
-      return await this.#uploads.append(id, offset, pieces, confirm)
-    } catch (error) {
-      if (error instanceof BytesError) exchange.storeFailure = error
-      throw error
-    }
+    const { pieces, confirm } = hashedIfAsked(chunk, exchange)
+    const written = this.#uploads.append(id, offset, pieces, confirm)
+    exchange.writing = written.then(
+      () => undefined,
+      (error: unknown) => {
+        if (error instanceof BytesError) exchange.storeFailure = error
+      },
+    )
+    return written
   }
 
   override async remove(id: string): Promise<void> {
@@ -51,4 +52,9 @@ export class UploadDataStore extends DataStore {
   override getExpiration(): number {
     return this.#uploads.lifetimeMs
   }
+}
+
+function hashedIfAsked(chunk: Readable, { digests }: Pick<Exchange, 'digests'>) {
+  if (digests.length > 0) return hashed<Uint8Array>(chunk, digests)
+  return { pieces: chunk, confirm: undefined }
 }
