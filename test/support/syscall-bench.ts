@@ -181,7 +181,12 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
     const { pid } = await ready()
     // A descriptor whose closing was prevented stays.
     if (died || point.call === 'close') return found
-    const open = [...(await filesOf(pid))].filter((name) => !opened.has(name))
+    const newlyOpen = async () => [...(await filesOf(pid))].filter((name) => !opened.has(name))
+    // A file that was read is closed after the answer.
+    await eventually(async () => (await newlyOpen()).length === 0, 'files are closed').catch(
+      () => 0,
+    )
+    const open = await newlyOpen()
     if (open.length > 0) found.push(`files are left open: ${open.join(', ')}`)
     return found
   }
