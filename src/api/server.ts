@@ -113,6 +113,10 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
       resolve()
     })
   })
+  // For want of memory or descriptors, say. Without a listener it would end the process.
+  server.on('error', (error) => {
+    log.warn({ reason: error.message }, 'a connection could not be accepted')
+  })
   return {
     url: urlOf(server),
     stop: (timeoutMs) => {

@@ -103,7 +103,13 @@ export class Staging {
       hashes ??= hash.finish()
       return hashes
     }
-    const staged = await this.#raw.stage(hashed(), () => finish().contentDigest)
+    const storing = this.#raw.stage(hashed(), () => finish().contentDigest)
+    const staged = await storing.catch(async (error: unknown) => {
+      // Storage may have failed before it asked for a piece: the source would stay open. How its
+      // end goes is no news beside that.
+      await rest.return(undefined).catch(() => undefined)
+      throw error
+    })
     const held: Held = { hashes: finish(), bytes: undefined, staged }
     this.#all.set(held, held)
     return held

@@ -58,7 +58,9 @@ export function domainError(error: unknown): unknown {
   const code = 'code' in root && typeof root.code === 'string' ? root.code : ''
   const row = SQLSTATES[code] ?? SQLSTATES[code.length === 5 ? code.slice(0, 2) : '']
   if (row) return new BytesError(row[0], row[1], { cause: root })
-  if (SOCKET_ERRORS.has(code) || (code === '' && LOST.test(root.message))) {
+  // Of the process's own socket: whatever it was, the database was not reached.
+  const isSystemError = 'syscall' in root
+  if (isSystemError || SOCKET_ERRORS.has(code) || (code === '' && LOST.test(root.message))) {
     return new BytesError('database_unavailable', 'the database cannot be reached', { cause: root })
   }
   return root

@@ -178,7 +178,7 @@ class BlobFile implements StoredBytes {
   /** Waits for a read that is under way. */
   async close(): Promise<void> {
     this.#hash?.drop()
-    await this.#handle.close()
+    await storageErrors(() => this.#handle.close())
   }
 
   /** At least one byte. */

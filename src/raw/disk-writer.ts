@@ -67,7 +67,7 @@ export function createDiskWriter(
       })
     } finally {
       await file.settled()
-      await handle.close()
+      await storageErrors(() => handle.close())
     }
     const contentDigest = digest()
     const address = hash ? hash.digest('hex') : hexOf(contentDigest)

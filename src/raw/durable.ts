@@ -22,7 +22,8 @@ export async function syncDirectory(path: string): Promise<void> {
  */
 export async function makeDirectory(path: string, mode: number): Promise<void> {
   try {
-    await mkdir(path)
+    // Never open to more than it will be, also when the next call fails or is never made.
+    await mkdir(path, mode)
     // mkdir's own mode is subject to the umask.
     await chmod(path, mode)
   } catch (error) {
@@ -34,7 +35,7 @@ export async function makeDirectory(path: string, mode: number): Promise<void> {
 /** Makes a directory and those above it that are missing, each as `makeDirectory` does. */
 export async function makeDirectories(path: string, mode: number): Promise<void> {
   try {
-    await mkdir(path)
+    await mkdir(path, mode)
     await chmod(path, mode)
   } catch (error) {
     if (hasCode(error, 'ENOENT') && dirname(path) !== path) {

@@ -181,7 +181,7 @@ export async function openUploadStore(options: UploadStoreOptions): Promise<Uplo
         if (file && checked) await discard(id, file, offset).catch(() => undefined)
         throw error
       } finally {
-        await file?.handle.close()
+        await storageErrors(async () => file?.handle.close())
       }
     },
 
@@ -250,6 +250,6 @@ async function* pieces(path: string, size: number): AsyncGenerator<Uint8Array> {
       yield buffer.subarray(0, bytesRead)
     }
   } finally {
-    await handle.close()
+    await storageErrors(() => handle.close())
   }
 }

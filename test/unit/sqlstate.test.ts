@@ -55,6 +55,12 @@ describe('SQLSTATEs', () => {
 })
 
 describe('errors without an SQLSTATE', () => {
+  it.each(['EIO', 'EMFILE', 'ENOBUFS'])('%s of a system call is database_unavailable', (code) => {
+    const root = Object.assign(failure(code), { syscall: 'connect' })
+    expect(domainError(root)).toMatchObject({ code: 'database_unavailable', cause: root })
+    expect(domainError(failure(code))).not.toBeInstanceOf(BytesError)
+  })
+
   it.each([
     'ECONNREFUSED',
     'ECONNRESET',

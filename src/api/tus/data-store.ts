@@ -1,8 +1,9 @@
 import type { Readable } from 'node:stream'
 import { DataStore, ERRORS, Upload } from '@tus/server'
+import { BytesError } from '../../domain/errors.js'
 import type { ResumableUploads } from '../../flows/resumable.js'
 import { hashed } from '../body-digest.js'
-import { currentExchange } from './exchange.js'
+import { currentExchange, type Exchange } from './exchange.js'
 
 /** Resumable uploads as the package's handlers want them. */
 export class UploadDataStore extends DataStore {
@@ -32,11 +33,16 @@ export class UploadDataStore extends DataStore {
   }
 
   override write(chunk: Readable, id: string, offset: number): Promise<number> {
-    const { digests } = currentExchange()
-    const content = leftOpen<Uint8Array>(chunk)
-    if (digests.length === 0) return this.#uploads.append(id, offset, content)
-    const { pieces, confirm } = hashed(content, digests)
-    return this.#uploads.append(id, offset, pieces, confirm)
+    const exchange = currentExchange()
+    const { pieces, confirm } = hashedIfAsked(chunk, exchange)
+    const written = this.#uploads.append(id, offset, pieces, confirm)
+    exchange.writing = written.then(
+      () => undefined,
+      (error: unknown) => {
+        if (error instanceof BytesError) exchange.storeFailure = error
+      },
+    )
+    return written
   }
 
   override async remove(id: string): Promise<void> {
@@ -48,15 +54,7 @@ export class UploadDataStore extends DataStore {
   }
 }
 
-/**
- * The pieces of a stream, which stays open when its consumer fails: the package would take one that
- * is closed for a client that has gone away, and tell that instead of the failure.
- */
-function leftOpen<T>(stream: AsyncIterable<T>): AsyncIterable<T> {
-  return {
-    [Symbol.asyncIterator]: () => {
-      const pieces = stream[Symbol.asyncIterator]()
-      return { next: () => pieces.next() }
-    },
-  }
+function hashedIfAsked(chunk: Readable, { digests }: Pick<Exchange, 'digests'>) {
+  if (digests.length > 0) return hashed<Uint8Array>(chunk, digests)
+  return { pieces: chunk, confirm: undefined }
 }

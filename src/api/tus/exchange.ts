@@ -14,6 +14,10 @@ export interface Exchange {
   created?: Uuid
   /** Why the body could not be read to its end: the package tells only that it could not. */
   bodyFailure?: unknown
+  /** Resolves, never rejects, when the bytes of the request are written or given up. */
+  writing?: Promise<void>
+  /** Why the bytes could not be kept: the package may take it for a body that ended early. */
+  storeFailure?: unknown
   /** What the package was about to answer with a text of its own. */
   failure?: unknown
 }

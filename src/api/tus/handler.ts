@@ -103,6 +103,7 @@ export function createTusHandler({ uploads, limits, path, log }: TusOptions): Tu
       const { status } = response
       throw toError(
         exchange.bodyFailure ??
+          exchange.storeFailure ??
           exchange.failure ?? { status_code: status, body: await response.text() },
       )
     }

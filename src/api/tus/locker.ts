@@ -1,6 +1,7 @@
 import { ERRORS, type Lock, type Locker } from '@tus/server'
 import type { Exclusive, Release } from '../../flows/exclusive.js'
 import { detail, RETRY_LATER } from '../problems.js'
+import { currentExchange } from './exchange.js'
 
 /** How long a request waits for another one that has the same upload, in milliseconds. */
 const WAIT_MS = 10_000
@@ -23,6 +24,11 @@ function newLock(locks: Exclusive, id: string): Lock {
       if (stop.aborted) throw ERRORS.ABORTED
       throw detail(423, 'Another request uses this upload: try again', RETRY_LATER)
     },
-    unlock: async () => release?.(),
+    unlock: async () => {
+      // The package gives up a write that fails before it has ended: what it still takes back must
+      // not meet the bytes of the next request.
+      await currentExchange().writing
+      release?.()
+    },
   }
 }

@@ -1,0 +1,143 @@
+/** Attaches strace (Debian package `strace`) to one thread, to watch its system calls or to make one fail. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+/** What to do to one system call. */
+export interface Injection {
+  readonly call: string
+  /** Which one of the thread's calls of this name, from 1 on, since strace was attached. */
+  readonly when: number
+  /** Name of the error that it fails with, without having been made; or KILL for the process. */
+  readonly fault: string
+}
+
+export interface TracedCall {
+  readonly call: string
+  /** Which one of the calls of this name, from 1 on. */
+  readonly when: number
+  /** The whole line: arguments with the paths of file descriptors, and the result. */
+  readonly text: string
+}
+
+export interface TraceOptions {
+  /** Names of system calls that are recorded. */
+  readonly calls: readonly string[]
+  readonly injection?: Injection
+  /** Only calls that name one of these, or have a file descriptor of it. All by default. */
+  readonly paths?: readonly string[]
+}
+
+export interface Trace {
+  /** Detaches, if the thread still lives; resolves to what was recorded, in order. */
+  end(): Promise<TracedCall[]>
+}
+
+/** Why strace is of no use here; undefined when it works. */
+export async function straceProblem(): Promise<string | undefined> {
+  const child = spawn('sleep', ['60'], { stdio: 'ignore' })
+  try {
+    await once(child, 'spawn')
+    const trace = await attach(child.pid ?? 0, { calls: ['openat'] })
+    await trace.end()
+    return undefined
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error)
+  } finally {
+    child.kill('SIGKILL')
+  }
+}
+
+/**
+ * Attaches strace to one thread, and not to the others of its process.
+ * @throws Error when strace is not installed, or may not attach (`kernel.yama.ptrace_scope`)
+ */
+export async function attach(threadId: number, options: TraceOptions): Promise<Trace> {
+  const { calls, injection, paths = [] } = options
+  const folder = await mkdtemp(join(tmpdir(), 'bytes-strace-'))
+  const log = join(folder, 'log')
+  const remove = () => rm(folder, { recursive: true, force: true })
+  const inject = injection ? ['-e', `inject=${expressionOf(injection)}`] : []
+  const only = paths.flatMap((path) => ['-P', path])
+  const args = ['-yy', '-s', '0', '-o', log, '-e', `trace=${calls.join(',')}`, ...inject, ...only]
+  const child = spawn('strace', [...args, '-p', String(threadId)], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  const closed = once(child, 'close')
+  closed.catch(() => undefined)
+  try {
+    await untilAttached(child, closed)
+  } catch (error) {
+    await remove()
+    throw error
+  }
+  return {
+    end: async () => {
+      child.kill('SIGINT')
+      await closed
+      const recorded = await readFile(log, 'utf8')
+      await remove()
+      return callsOf(recorded)
+    },
+  }
+}
+
+async function untilAttached(child: ChildProcess, closed: Promise<unknown>): Promise<void> {
+  let said = ''
+  await new Promise<void>((resolve, reject) => {
+    child.once('error', (error) => reject(new Error(`strace cannot be run: ${error.message}`)))
+    closed.then(
+      () => reject(new Error(`strace could not attach: ${said.trim()}`)),
+      () => undefined,
+    )
+    child.stderr?.on('data', (chunk) => {
+      said += chunk
+      if (/^strace: Process \d+ attached/m.test(said)) resolve()
+    })
+  })
+}
+
+function expressionOf({ call, when, fault }: Injection): string {
+  const what = fault === 'KILL' ? 'signal=KILL' : `error=${fault}`
+  return `${call}:${what}:when=${when}`
+}
+
+function callsOf(recorded: string): TracedCall[] {
+  const counts = new Map<string, number>()
+  return recorded.split('\n').flatMap((text): TracedCall[] => {
+    const call = /^(\w+)\(/.exec(text)?.[1]
+    if (call === undefined) return []
+    const when = (counts.get(call) ?? 0) + 1
+    counts.set(call, when)
+    return [{ call, when, text }]
+  })
+}
+
+/**
+ * The thread that makes the calls on files, of a Node that was started with UV_THREADPOOL_SIZE=1 and
+ * has made some: of those beside the main thread it has written most.
+ */
+export async function fileThread(pid: number): Promise<number> {
+  let found = { id: 0, writes: 0 }
+  for (const task of await readdir(`/proc/${pid}/task`)) {
+    const id = Number(task)
+    if (id === pid) continue
+    const counts = await readFile(`/proc/${pid}/task/${task}/io`, 'utf8')
+    const writes = Number(/^syscw: (\d+)$/m.exec(counts)?.[1] ?? 0)
+    if (writes > found.writes) found = { id, writes }
+  }
+  if (found.writes < 10) throw new Error('no thread was found that writes files')
+  return found.id
+}
+
+/** What the open file descriptors of a process name, by number: paths, or such as `socket:[123]`. */
+export async function openFiles(pid: number): Promise<Map<number, string>> {
+  const names = new Map<number, string>()
+  for (const fd of await readdir(`/proc/${pid}/fd`)) {
+    const name = await readlink(`/proc/${pid}/fd/${fd}`).catch(() => undefined)
+    if (name !== undefined) names.set(Number(fd), name)
+  }
+  return names
+}
