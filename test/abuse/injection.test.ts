@@ -12,9 +12,13 @@ import {
   send,
 } from '../acceptance/helpers.js'
 import { type Client, exampleJob, login } from '../support/client.js'
-import { reportTried } from '../support/fault-report.js'
+import { isFull, reportTried } from '../support/fault-report.js'
 import { type TestService, type TestStore, testStore } from '../support/service.js'
 import { CONTROLS, ENCODED, HOSTILE, KEYS, MARKUP, PATHS, SQL } from './hostile.js'
+
+/** All in the full form, else one in so many. */
+const sampled = <T>(all: readonly T[], oneIn: number): readonly T[] =>
+  isFull ? all : all.filter((_, i) => i % oneIn === 0)
 
 let store: TestStore
 let service: TestService
@@ -51,7 +55,8 @@ describe('a job', () => {
 
   it.each(FIELDS)('is kept as it is, or refused: %s', async (_, make) => {
     const wrong: string[] = []
-    for (const text of HOSTILE) {
+    const texts = sampled(HOSTILE, 2)
+    for (const text of texts) {
       const sent = exampleJob({ environment: { A: 'b' }, ...make(text) })
       const answer = await client.postJson('/bytes/boefje_meta', sent)
       const told = await answer.text()
@@ -62,7 +67,7 @@ describe('a job', () => {
       wrong.push(`${JSON.stringify(text)}: ${answer.status} ${found}`)
     }
     reportTried('abuse', 'hostile texts in jobs', {
-      tried: HOSTILE.length,
+      tried: texts.length,
       violations: wrong.length,
     })
     expect(wrong).toEqual([])
@@ -150,7 +155,10 @@ describe('a file', () => {
     'has a name that is safe wherever it goes: %s',
     async (way) => {
       let stored = 0
-      const names = [...PATHS, ...CONTROLS, ...MARKUP, ...KEYS, 'a";filename="b.exe', "x';y"]
+      const names = sampled(
+        [...PATHS, ...CONTROLS, ...MARKUP, ...KEYS, 'a";filename="b.exe', "x';y"],
+        way === 'json' ? 1 : 2,
+      )
       for (const name of names) {
         const id = await upload(name, way)
         if (id === undefined) continue
