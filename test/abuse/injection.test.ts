@@ -12,9 +12,13 @@ import {
   send,
 } from '../acceptance/helpers.js'
 import { type Client, exampleJob, login } from '../support/client.js'
-import { reportTried } from '../support/fault-report.js'
+import { isFull, reportTried } from '../support/fault-report.js'
 import { type TestService, type TestStore, testStore } from '../support/service.js'
 import { CONTROLS, ENCODED, HOSTILE, KEYS, MARKUP, PATHS, SQL } from './hostile.js'
+
+/** All in the full form, else one in so many. */
+const sampled = <T>(all: readonly T[], oneIn: number): readonly T[] =>
+  isFull ? all : all.filter((_, i) => i % oneIn === 0)
 
 let store: TestStore
 let service: TestService
@@ -40,7 +44,7 @@ afterAll(async () => {
 
 describe('a job', () => {
   const FIELDS: readonly (readonly [string, (text: string) => object])[] = [
-    ['boefje.id', (id) => ({ boefje: { id } })],
+    ['boefje.id', (id) => ({ boefje: { id, version: null } })],
     ['boefje.version', (version) => ({ boefje: { id: 'b', version } })],
     ['input_ooi', (input_ooi) => ({ input_ooi })],
     ['organization', (organization) => ({ organization })],
@@ -51,22 +55,19 @@ describe('a job', () => {
 
   it.each(FIELDS)('is kept as it is, or refused: %s', async (_, make) => {
     const wrong: string[] = []
-    for (const text of HOSTILE) {
+    const texts = sampled(HOSTILE, 2)
+    for (const text of texts) {
       const sent = exampleJob({ environment: { A: 'b' }, ...make(text) })
       const answer = await client.postJson('/bytes/boefje_meta', sent)
-      if (answer.status === 422 && (await answer.json()).value) continue
-      const found = await client.getJson(`/bytes/boefje_meta/${sent.id}`)
-      if (
-        answer.status === 201 &&
-        JSON.stringify(found).includes(
-          JSON.stringify(make(text)).slice(1, -1).replace('{"id":"b",', ''),
-        )
-      )
-        continue
-      wrong.push(`${JSON.stringify(text)}: ${answer.status} ${JSON.stringify(found)}`)
+      const told = await answer.text()
+      if (answer.status === 422 && typeof JSON.parse(told).value === 'string') continue
+      const found = await (await client.request(`/bytes/boefje_meta/${sent.id}`)).text()
+      const kept = JSON.stringify(make(text)).slice(1, -1)
+      if (answer.status === 201 && found.includes(kept)) continue
+      wrong.push(`${JSON.stringify(text)}: ${answer.status} ${found}`)
     }
     reportTried('abuse', 'hostile texts in jobs', {
-      tried: HOSTILE.length,
+      tried: texts.length,
       violations: wrong.length,
     })
     expect(wrong).toEqual([])
@@ -113,7 +114,7 @@ describe('a file', () => {
     const id = await client.job('org')
     const path = `/bytes/raw?boefje_meta_id=${id}`
     const authorization = `Bearer ${client.token}`
-    const answer = await {
+    const ways: Readonly<Record<string, () => Promise<Response>>> = {
       json: () => client.postJson(path, { files: [{ name, content: base64('c'), tags: ['t'] }] }),
       query: () =>
         client.request(`${path}&tag=t&name=${encodeURIComponent(name.toWellFormed())}`, {
@@ -138,7 +139,8 @@ describe('a file', () => {
           },
           body: 'c',
         }),
-    }[way]?.()
+    }
+    const answer = await ways[way]?.()
     if (!answer || answer.status >= 500) throw new Error(`answered ${answer?.status}`)
     const [raw] = await query<{ id: string }>(
       store.databaseUri,
@@ -153,7 +155,10 @@ describe('a file', () => {
     'has a name that is safe wherever it goes: %s',
     async (way) => {
       let stored = 0
-      const names = [...PATHS, ...CONTROLS, ...MARKUP, ...KEYS, 'a";filename="b.exe', "x';y"]
+      const names = sampled(
+        [...PATHS, ...CONTROLS, ...MARKUP, ...KEYS, 'a";filename="b.exe', "x';y"],
+        way === 'json' ? 1 : 2,
+      )
       for (const name of names) {
         const id = await upload(name, way)
         if (id === undefined) continue
@@ -268,6 +273,8 @@ describe('a page', () => {
           headers['x-content-type-options'] === 'nosniff'
         const inner =
           headers['access-control-allow-origin'] !== undefined || told.includes('"dependencies"')
+        // A slash too many: to a path on this host, without a page.
+        if (status === 307 && told === '' && /^\/[^/\\]/.test(String(headers.location))) continue
         if (plain && !inner && (status === 200 || status >= 400) && status < 500) continue
         wrong.push(`${path}: ${status} ${JSON.stringify(headers)} ${told.slice(0, 200)}`)
       }

@@ -204,7 +204,7 @@ export function requestsOf(
         ...(path.startsWith('/bytes/uploads') && {
           'tus-resumable': tus ?? '',
           'upload-offset': '0',
-          'upload-length': String(length),
+          ...((method === 'POST' || length % 8 === 0) && { 'upload-length': String(length) }),
           'upload-metadata': metadataOf(known),
         }),
         ...Object.fromEntries(present(headers)),

@@ -333,6 +333,7 @@ describe('a chunk is refused', () => {
     [409, { 'upload-offset': '2' }, 'HEAD'],
     [409, { 'upload-offset': '0' }, 'HEAD'],
     [400, { 'upload-offset': '' }, 'Upload-Offset'],
+    [400, { 'upload-length': '5' }, 'Upload-Length'],
     [400, { 'upload-offset': '1, 1' }, 'Upload-Offset'],
     [412, { 'tus-resumable': '' }, 'Tus-Resumable'],
     [415, { 'content-type': '' }, 'offset+octet-stream'],

@@ -32,6 +32,10 @@ export function preflight(
   if (method === 'PATCH') {
     requireChunkType(headers)
     wholeNumber('Upload-Offset', headers)
+    // Only a length that was deferred can be told now, which the package answers 501.
+    if (headers['upload-length'] !== undefined) {
+      throw detail(400, 'Send Upload-Length with the creation of the upload, and not with a chunk')
+    }
     if (headers['repr-digest'] !== undefined) {
       throw detail(400, 'Send Repr-Digest, of the whole file, with the creation of the upload')
     }
