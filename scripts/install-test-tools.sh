@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes sure that the tools of the tests that npm cannot install are there: the files of a RabbitMQ
 # server, which the tests start for themselves, openssl, unzip, promtool, age, Java with Bouncy Castle,
-# strace, faketime and slowhttptest. No service is started. Says nothing when there is nothing to do.
+# strace, faketime, slowhttptest, PostgreSQL with pg_dump, rsync and systemd-analyze. No service is started. Says nothing when there is nothing to do.
 set -eu
 
 has_rabbitmq() {
@@ -40,6 +40,27 @@ has_fault_tools() {
   [ "$(uname -s)" != Linux ] || { has_strace && has_faketime && has_slowhttptest; }
 }
 
+# A backup takes a pg_dump and a server of one version; its commands use rsync.
+has_postgresql() {
+  local program
+  for program in /usr/lib/postgresql/*/bin/pg_dump; do
+    if [ -x "$program" ] && [ -x "${program%pg_dump}postgres" ]; then return 0; fi
+  done
+  return 1
+}
+
+has_rsync() {
+  command -v rsync >/dev/null 2>&1
+}
+
+has_systemd() {
+  command -v systemd-analyze >/dev/null 2>&1
+}
+
+has_operator_tools() {
+  [ "$(uname -s)" != Linux ] || { has_postgresql && has_rsync && has_systemd; }
+}
+
 has_openssl() {
   command -v openssl >/dev/null 2>&1
 }
@@ -61,7 +82,7 @@ has_bouncy_castle() {
 }
 
 if has_rabbitmq && has_openssl && has_unzip && has_promtool && has_age && has_java \
-  && has_bouncy_castle && has_fault_tools; then
+  && has_bouncy_castle && has_fault_tools && has_operator_tools; then
   exit 0
 fi
 
@@ -112,6 +133,9 @@ if [ "$can_install" = yes ]; then
   has_strace || install_package strace || true
   has_faketime || install_package faketime || true
   has_slowhttptest || install_package slowhttptest || true
+  has_postgresql || install_package postgresql || true
+  has_rsync || install_package rsync || true
+  has_systemd || install_package systemd || true
   has_java || install_package default-jdk-headless || true
   has_bouncy_castle || install_package libbcpkix-java || true
 fi
@@ -134,6 +158,11 @@ fi
 if ! has_fault_tools; then
   echo 'warning: strace, faketime or slowhttptest is missing, so the faults that take them are not' >&2
   echo '  tried. They are Debian packages of these names.' >&2
+fi
+
+if ! has_operator_tools; then
+  echo 'warning: PostgreSQL of the system, rsync or systemd-analyze is missing, so backup, restore and' >&2
+  echo '  the systemd unit are not tried. They are in the Debian packages postgresql, rsync and systemd.' >&2
 fi
 
 missing=no

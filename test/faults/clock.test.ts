@@ -5,7 +5,7 @@ import { base64, errorsLogged, eventually, query } from '../acceptance/helpers.j
 import { type Client, login } from '../support/client.js'
 import { type FakeClock, fakeClock } from '../support/fake-clock.js'
 import { isFull, reportTried } from '../support/fault-report.js'
-import { skipFor } from '../support/fault-tools.js'
+import { skipWithout } from '../support/fault-tools.js'
 import { type QueueReader, readQueue } from '../support/queue.js'
 import {
   PASSWORD,
@@ -55,7 +55,7 @@ async function setClock(service: TestService, offset: number): Promise<void> {
 it('jumps hold up no log-in, no upload, no event, and no timestamp when they are over', async ({
   skip,
 }) => {
-  if (!clock) return skipFor(skip, 'faketime is not installed')
+  if (!clock) return skipWithout(skip, 'faketime')
   queue = await readQueue(inject('brokerUris').clock)
   authority = await startTestAuthority()
   const service = await store.start({
@@ -136,7 +136,7 @@ it('jumps hold up no log-in, no upload, no event, and no timestamp when they are
 it('a limit on log-ins lasts no longer than its minute when the clock is set back', async ({
   skip,
 }) => {
-  if (!clock) return skipFor(skip, 'faketime is not installed')
+  if (!clock) return skipWithout(skip, 'faketime')
   const service = await store.start({ ...clock.environment, BYTES_TOKEN_RATE_LIMIT: '2' })
   const tryLogIn = () =>
     fetch(`${service.url}/token`, {

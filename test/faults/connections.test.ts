@@ -8,7 +8,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import { errorsLogged, eventually, openWire } from '../acceptance/helpers.js'
 import { type Client, login } from '../support/client.js'
 import { isFull, reportTried } from '../support/fault-report.js'
-import { failureOf, skipFor } from '../support/fault-tools.js'
+import { failureOf, skipWithout } from '../support/fault-tools.js'
 import { type TestService, type TestStore, testStore } from '../support/service.js'
 import { stateOfStore } from '../support/store-check.js'
 import { uploadBy, WAYS } from '../support/ways.js'
@@ -94,7 +94,7 @@ it.runIf(linux)(
     await start({ BYTES_DB_CONNECTION_POOL_SIZE: '4' })
     const limit = (await openFiles()) + 60
     const args = ['--pid', String(service.process.pid), `--nofile=${limit}:${limit}`]
-    if (failureOf('prlimit', args)) skipFor(skip, 'prlimit is not installed')
+    if (failureOf('prlimit', args)) skipWithout(skip, 'prlimit')
     const wrong: string[] = []
     let tried = 0
     // From connections that have no file left over to those that have some.

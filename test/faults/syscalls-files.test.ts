@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { isFull } from '../support/fault-report.js'
 import { runProcess, type TestStore, testStore } from '../support/service.js'
-import { fileThread, straceProblem } from '../support/strace.js'
+import { fileThread, skipsFor, straceProblem } from '../support/strace.js'
 import { type Bench, openBench } from '../support/syscall-bench.js'
 import { FILE_CALLS, KILL, type Point, pointsOf, sampled } from '../support/syscall-points.js'
 import { tryPoints } from '../support/syscall-report.js'
@@ -58,7 +58,7 @@ function benchOf(form: UploadForm): Bench {
   return bench
 }
 
-it.skipIf(problem !== undefined && !process.env.CI)(
+it.skipIf(skipsFor(problem))(
   'a call on files that fails, or is the last, loses nothing and leaves nothing half',
   async () => {
     expect(problem).toBeUndefined()

@@ -6,7 +6,7 @@ import { isFull } from '../support/fault-report.js'
 import { type QueueReader, readQueue } from '../support/queue.js'
 import { type TestService, type TestStore, testStore } from '../support/service.js'
 import { type Sockets, socketsOf } from '../support/sockets.js'
-import { straceProblem } from '../support/strace.js'
+import { skipsFor, straceProblem } from '../support/strace.js'
 import { type Bench, type BenchOptions, openBench } from '../support/syscall-bench.js'
 import {
   CONNECT_CALLS,
@@ -108,7 +108,7 @@ const places: readonly {
   },
 ]
 
-it.skipIf(problem !== undefined && !process.env.CI).each(places)(
+it.skipIf(skipsFor(problem)).each(places)(
   'on $name a call that fails, or is the last, loses nothing and leaves nothing half',
   async ({ name, calls, options }) => {
     expect(problem).toBeUndefined()

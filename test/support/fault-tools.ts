@@ -2,13 +2,18 @@
 import { spawnSync } from 'node:child_process'
 
 /**
- * Skips a test for a reason; where `CI` is set that is a failure.
+ * Skips a test for want of a right that the machine does not give, and says so.
  * @param skip of the test's context; ends the test
  */
 export function skipFor(skip: (reason: string) => void, reason: string): void {
-  if (process.env.CI) throw new Error(`${reason}, and CI is set`)
   console.warn(`skipped: ${reason}`)
   skip(reason)
+}
+
+/** Skips a test for want of a program; where `CI` is set that is a failure. */
+export function skipWithout(skip: (reason: string) => void, program: string): void {
+  if (process.env.CI) throw new Error(`${program} is not installed, and CI is set`)
+  skipFor(skip, `${program} is not installed`)
 }
 
 /** Runs a program to its end; gives what it said when it failed, else undefined. */

@@ -35,6 +35,12 @@ export interface Trace {
   end(): Promise<TracedCall[]>
 }
 
+const NOT_INSTALLED = 'strace cannot be run'
+
+/** Whether its tests are left out for a problem; where `CI` is set it has to be installed. */
+export const skipsFor = (problem: string | undefined): boolean =>
+  problem !== undefined && !(process.env.CI && problem.startsWith(NOT_INSTALLED))
+
 /** Why strace is of no use here; undefined when it works. */
 export async function straceProblem(): Promise<string | undefined> {
   const child = spawn('sleep', ['60'], { stdio: 'ignore' })
@@ -87,7 +93,7 @@ export async function attach(threadId: number, options: TraceOptions): Promise<T
 async function untilAttached(child: ChildProcess, closed: Promise<unknown>): Promise<void> {
   let said = ''
   await new Promise<void>((resolve, reject) => {
-    child.once('error', (error) => reject(new Error(`strace cannot be run: ${error.message}`)))
+    child.once('error', (error) => reject(new Error(`${NOT_INSTALLED}: ${error.message}`)))
     closed.then(
       () => reject(new Error(`strace could not attach: ${said.trim()}`)),
       () => undefined,
