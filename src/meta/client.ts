@@ -15,15 +15,17 @@ export interface Database {
 /** Connections for uploads: their statements are grouped, so that few are enough. */
 const UPLOAD_CONNECTIONS = { least: 2, most: 4 }
 
+/** Times are read back as text in the session's zone. */
+const SESSION = '-c TimeZone=UTC -c DateStyle=ISO'
 /**
- * Times are read back as text in the session's zone. The timeout (in milliseconds) ends a statement
- * that waits for a lock or takes too long, so that nobody waits for an answer for ever.
+ * Milliseconds, unless the URI says otherwise: ends a statement that waits for a lock or takes too
+ * long, so that nobody waits for an answer for ever.
  */
-const SESSION = '-c TimeZone=UTC -c DateStyle=ISO -c statement_timeout=30000'
+const STATEMENT_TIMEOUT = '-c statement_timeout=30000'
 /**
  * Planning the commit takes Postgres longer than running it, and it would plan it each time. The
  * one plan must not be one that suits the empty tables it may have been made for: it looks rows up
- * by index, always. The timeout (in milliseconds) keeps a job that someone has locked from holding
+ * by index, always. The timeouts (in milliseconds) keep a job that someone has locked from holding
  * up the others; a lock must be waited for longer than Postgres takes to see a deadlock (1 s).
  */
 const UPLOAD_SESSION = [
@@ -31,6 +33,7 @@ const UPLOAD_SESSION = [
   ...['seqscan', 'hashjoin', 'mergejoin'].map((plan) => `enable_${plan}=off`),
   'jit=off',
   'lock_timeout=3000',
+  'statement_timeout=30000',
   // A process that stood still must not commit what it had at hand long ago: see flows/sweep.ts.
   'idle_session_timeout=600000',
 ]
@@ -54,7 +57,7 @@ export function openDatabase(uri: string, poolSize: number, log: Log): Database 
       connectionTimeoutMillis: 5_000,
       query_timeout: QUERY_TIMEOUT_MS,
       keepAlive: true,
-      options: `${given} ${options}`,
+      options: `${STATEMENT_TIMEOUT} ${given} ${options}`,
     })
     pool.on('error', (error) => {
       log.warn({ reason: error.message }, 'an idle database connection was lost')
