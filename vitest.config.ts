@@ -7,7 +7,7 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 120_000,
     // Each file has services of its own; the machine has few cores.
-    maxWorkers: 2,
+    maxWorkers: 3,
     env: { NODE_NO_WARNINGS: '1' },
   },
 })

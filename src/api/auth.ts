@@ -31,7 +31,7 @@ export interface Auth {
   accepts(username: string, password: string): boolean
   /** A signed token (RFC 7519, HS256) and when it expires, in milliseconds since 1970. */
   issue(): Promise<{ token: string; expiresAt: number }>
-  /** @throws HttpProblem 401 unless the header holds a token that this service signed for its account */
+  /** @throws HttpProblem 401 unless the header holds a bearer token that this service signed */
   requireBearer(authorization: string | undefined): Promise<void>
   /**
    * As `requireBearer`, or HTTP basic with the same credentials: for scrapers, which cannot log in.
@@ -77,8 +77,7 @@ export function createAuth(options: AuthOptions): Auth {
       (found) => claims.safeParse(found).data,
       () => undefined,
     )
-    // Signed with our key for another account, by another service or before a new name was given.
-    if (payload?.sub !== username) throw unauthorized('Could not validate credentials')
+    if (!payload) throw unauthorized('Could not validate credentials')
     const remaining = payload.exp === undefined ? Infinity : payload.exp * 1000 - Date.now()
     if (remaining <= 0) throw unauthorized('Could not validate credentials')
     verified.set(rest, true, remaining === Infinity ? {} : { ttl: Math.ceil(remaining) })

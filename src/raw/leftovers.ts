@@ -4,9 +4,8 @@ import { join } from 'node:path'
 import type { LeftoverFile } from '../domain/audit.js'
 import { hasCode } from './durable.js'
 
-const UUID = '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'
-const TEMPORARY = new RegExp(`^${UUID}$`)
-const UPLOAD = new RegExp(`^(${UUID})\\.(data|json|json\\.new)$`)
+const TEMPORARY = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+const UPLOAD = /^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(data|json|json\.new)$/
 
 /**
  * Temporary files, files of resumable uploads that have no record or have outlived it, and what

