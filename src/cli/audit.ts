@@ -16,13 +16,15 @@ const USAGE = `Usage: bytes audit [--sample P%] [--max-duration TIME] [--sweep] 
 Compares the database, the data directory and the outbox: blobs without a file, files without a blob,
 wrong sizes, wrong digests, temporary files and uploads that were left behind, events that wait for
 too long, and rows that nothing names. It needs no key. Takes the settings of the service, and may run
-beside it. Exits with 0 when nothing is wrong, and with 1 when something is.
+beside it. Exits with 0 when nothing is wrong, and with 1 when something is, or when it could not get to
+its end: then there is no summary.
 
   --sample P%           read the content of so many blobs only, chosen at random; 0% reads none (100%)
   --max-duration TIME   read contents for so long at most, beginning with those that were not verified
                         for the longest time; the next audit goes on with the rest
   --sweep               remove what nothing refers to and is older than the grace time, and tell of it;
-                        what it removes does not count as wrong
+                        what it removes does not count as wrong. No file is removed when the database
+                        has no blobs, or half of them have no file: it may be that of another store
   --grace TIME          what is younger may be of an upload under way: it is no finding and stays (24h).
                         Less than 1h is for a time when no service runs
   --stuck-after TIME    events that have waited longer are findings (1h). Without it, and without

@@ -16,6 +16,7 @@ export const FINDING_KINDS = [
   'event_stuck',
   'evidence_record_unreferenced',
   'timestamp_token_unreferenced',
+  'sweep_refused',
 ] as const
 export type FindingKind = (typeof FINDING_KINDS)[number]
 

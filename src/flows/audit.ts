@@ -1,4 +1,4 @@
-import type { AuditFiles, AuditRows, Finding } from '../domain/audit.js'
+import type { AuditFiles, AuditRows, Finding, FindingKind } from '../domain/audit.js'
 import { recordLink } from '../hashing/rfc3161/links.js'
 import { auditBlobRows, auditContents } from './audit-blobs.js'
 import { auditBlobFiles, auditLeftovers } from './audit-files.js'
@@ -58,6 +58,7 @@ export async function audit(
 ): Promise<AuditResult> {
   const { graceSeconds, signal, sweep = false, share = 1, onFinding, onProgress } = options
   const count = { findings: 0, removed: 0, young: 0 }
+  let [missing, unwanted] = [0, 0]
   const run: AuditRun = {
     files,
     rows,
@@ -69,6 +70,8 @@ export async function audit(
     tell: (found) => {
       count.findings += 1
       if (found.removed) count.removed += 1
+      if (found.kind === 'blob_missing') missing += 1
+      if (UNWANTED.includes(found.kind)) unwanted += 1
       onFinding(found)
     },
     young: () => {
@@ -77,8 +80,11 @@ export async function audit(
   }
   // Rows before files: the file of a row that is swept has no row any more.
   const blobs = await auditBlobRows(run)
-  await auditBlobFiles(run)
-  await auditLeftovers(run)
+  const refused = sweep && isForeign(blobs, missing)
+  const filesRun = refused ? { ...run, sweep: false } : run
+  await auditBlobFiles(filesRun)
+  await auditLeftovers(filesRun)
+  if (refused && unwanted > 0) run.tell(refusal(blobs, missing))
   await auditEvents(run, options.stuckSeconds)
   await auditEvidence(run)
   const { bytes: total } = await rows.countBlobs()
@@ -89,6 +95,26 @@ export async function audit(
   })
   const { verified, bytes, complete } = contents
   return { blobs, verified, verifiedBytes: bytes, complete, ...count }
+}
+
+/** What a sweep removes from the disk. */
+const UNWANTED: readonly FindingKind[] = [
+  'blob_without_row',
+  'temporary_leftover',
+  'upload_leftover',
+]
+
+/**
+ * Whether the data directory may be that of another database. Every file in it would be one that no
+ * row has, and a sweep with the wrong URI would remove the whole store.
+ */
+const isForeign = (blobs: number, missing: number): boolean => 2 * missing >= blobs
+
+function refusal(blobs: number, missing: number): Finding {
+  const why =
+    blobs === 0 ? 'the database has no blobs' : `${missing} of ${blobs} blobs have no file`
+  const detail = `no file was removed, because ${why}: are BYTES_DB_URI and BYTES_DATA_DIR of one store?`
+  return finding('sweep_refused', { detail })
 }
 
 async function auditEvents({ rows, tell, signal }: AuditRun, olderThan: number): Promise<void> {

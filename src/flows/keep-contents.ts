@@ -14,7 +14,7 @@ export interface KeepPorts {
 /** Where the contents of an upload are. */
 export interface KeptContents {
   readonly blobs: ReadonlyMap<ContentDigest, Blob>
-  /** Those of the blobs that were published for this upload. */
+  /** Those of the blobs that were published for this upload, and that no row has so far. */
   readonly published: readonly Blob[]
 }
 
@@ -44,17 +44,18 @@ export async function keepContents(
   }
   const staged = await staging.stage([...wanted.values()])
   const locations = await raw.publish(target.boefjeMeta.organization, staged)
-  const published = [...wanted.keys()].flatMap((contentDigest, i): Blob[] => {
+  const stored = [...wanted.keys()].flatMap((contentDigest, i): Blob[] => {
     const location = locations[i]
     return location ? [{ ...location, contentDigest }] : []
   })
-  for (const blob of published) {
+  const published: Blob[] = []
+  for (const blob of stored) {
     blobs.set(blob.contentDigest, blob)
     const lost = target.blobs.get(blob.contentDigest)
-    // What was replaced no row has any more.
+    // What was replaced no row has any more; and what took its place stays, whatever comes of this upload.
     if (lost && lost.address !== blob.address && (await meta.replaceBlob(lost, blob))) {
       await discarded(raw, log, lost)
-    }
+    } else published.push(blob)
   }
   return { blobs, published }
 }

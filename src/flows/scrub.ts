@@ -2,6 +2,7 @@ import type { AuditFiles, AuditRows, BlobRow } from '../domain/audit.js'
 import { BytesError } from '../domain/errors.js'
 import type { Log } from '../domain/ports.js'
 import type { ScrubRows } from '../domain/scrub.js'
+import { hasCode } from '../raw/durable.js'
 import { rest } from './pause.js'
 
 export interface ScrubOptions {
@@ -31,6 +32,8 @@ const CLAIM = { limit: 16, seconds: 60 }
 const OPENING_BYTES = 64 * 1024
 /** After each blob that is wrong: a whole disk that is away must not fill the log at once. */
 const WRONG_MS = 1_000
+/** Of system calls that fail for want of something in the process or the machine: nothing of a blob. */
+const OF_THE_PROCESS = ['EMFILE', 'ENFILE', 'ENOMEM']
 /** How often it looks for blobs that have come of age, and tries again after a failure, in milliseconds. */
 const IDLE_MS = 60_000
 const RETRY_MS = 10_000
@@ -73,7 +76,7 @@ export function startScrub(options: ScrubOptions): Scrub {
       await files.verify(blob, pace)
       return undefined
     } catch (error) {
-      if (error instanceof BytesError) return error
+      if (error instanceof BytesError && !hasCode(error.cause, ...OF_THE_PROCESS)) return error
       throw error
     }
   }

@@ -2,12 +2,16 @@ import type pg from 'pg'
 import { type AuditRows, MAX_RAW_FILES } from '../domain/audit.js'
 import { BytesError } from '../domain/errors.js'
 import { translated } from './sqlstate.js'
+import { readWhole } from './with-client.js'
 
 const BLOB = `b.id::float8 AS id, b.organization, b.content_digest AS "contentDigest", b.address,
               b.stored_size::float8 AS "storedSize"`
 /** The expression of the index ix_blob_verified. */
 const SINCE = 'coalesce(b.verified_at, b.created_at)'
 const GRACE = (parameter: string): string => `now() - ${parameter} * interval '1 second'`
+
+const COUNT =
+  'SELECT count(*)::float8 AS blobs, coalesce(sum(stored_size), 0)::float8 AS bytes FROM blob'
 
 const LIST = `
   SELECT ${BLOB}, b.created_at < ${GRACE('$3')}
@@ -80,6 +84,9 @@ const REMOVE_TOKENS = `
   DELETE FROM timestamp_token t WHERE t.id = ANY($1::bigint[]) AND ${WITHOUT_RECORD('$2')}
   RETURNING t.id::float8 AS id`
 
+/** Of a statement that meets another one on the same rows. */
+const ATTEMPTS = 5
+
 /** What an audit reads and sweeps, on Postgres. */
 export function createAuditRows(pool: pg.Pool): AuditRows {
   const run = <Row extends pg.QueryResultRow>(text: string, values: unknown[] = []) =>
@@ -88,13 +95,16 @@ export function createAuditRows(pool: pg.Pool): AuditRows {
     (await run<Row>(text, values))[0]
   const ids = async <Id>(text: string, values: unknown[]): Promise<Id[]> =>
     (await run<{ id: Id }>(text, values)).map(({ id }) => id)
+  const idsOfWhole = async <Id>(text: string, values: unknown[]): Promise<Id[]> =>
+    (await translated(() => readWhole<{ id: Id }>(pool, text, values))).map(({ id }) => id)
 
   return {
     now: async () => (await one<{ now: string }>('SELECT now()::text AS now'))?.now ?? '-infinity',
     countBlobs: async () =>
-      (await one<{ blobs: number; bytes: number }>(
-        'SELECT count(*)::float8 AS blobs, coalesce(sum(stored_size), 0)::float8 AS bytes FROM blob',
-      )) ?? { blobs: 0, bytes: 0 },
+      (await translated(() => readWhole<{ blobs: number; bytes: number }>(pool, COUNT)))[0] ?? {
+        blobs: 0,
+        bytes: 0,
+      },
     listBlobs: (afterId, limit, graceSeconds) => run(LIST, [afterId, limit, graceSeconds]),
     listUnverified: (after, before, limit) =>
       run(UNVERIFIED, [after?.since ?? '-infinity', after?.id ?? 0, before, limit]),
@@ -106,7 +116,7 @@ export function createAuditRows(pool: pg.Pool): AuditRows {
         MAX_RAW_FILES,
       ]),
     markVerified: async (verified) => {
-      if (verified.length > 0) await run(MARK, [verified])
+      if (verified.length > 0) await repeated(() => run(MARK, [verified]))
     },
     removeBlobRow: async (id, graceSeconds) => {
       try {
@@ -121,10 +131,24 @@ export function createAuditRows(pool: pg.Pool): AuditRows {
     stuckEvents: (afterId, olderThanSeconds, limit) =>
       run(STUCK, [afterId, olderThanSeconds, limit]),
     unnamedRecords: (linkPrefix, after, graceSeconds, limit) =>
-      ids(RECORDS, [linkPrefix, after ?? null, graceSeconds, limit]),
+      idsOfWhole(RECORDS, [linkPrefix, after ?? null, graceSeconds, limit]),
     removeUnnamedRecords: (linkPrefix, records, graceSeconds) =>
       ids(REMOVE_RECORDS, [linkPrefix, records, graceSeconds]),
-    unnamedTokens: (afterId, graceSeconds, limit) => ids(TOKENS, [afterId, graceSeconds, limit]),
+    unnamedTokens: (afterId, graceSeconds, limit) =>
+      idsOfWhole(TOKENS, [afterId, graceSeconds, limit]),
     removeUnnamedTokens: (tokens, graceSeconds) => ids(REMOVE_TOKENS, [tokens, graceSeconds]),
+  }
+}
+
+/** Of statements that wait for each other's rows Postgres ends one, which may simply try again. */
+async function repeated(statement: () => Promise<unknown>): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await statement()
+      return
+    } catch (error) {
+      const conflict = error instanceof BytesError && error.code === 'database_conflict'
+      if (!conflict || attempt === ATTEMPTS) throw error
+    }
   }
 }

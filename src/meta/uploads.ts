@@ -104,8 +104,10 @@ const COMMIT = {
     SELECT id FROM inserted`,
 }
 
+/** Its times begin anew: no sweep takes the row before the upload has committed, and it was stored just now. */
 const REPLACE_BLOB = `
-  UPDATE blob SET address = $4, stored_size = $5, middleware = $6, key_id = $7, sealed_key = $8
+  UPDATE blob SET address = $4, stored_size = $5, middleware = $6, key_id = $7, sealed_key = $8,
+    created_at = now(), verified_at = NULL, verify_claimed_until = NULL
   WHERE organization = $1 AND content_digest = $2 AND address = $3`
 
 /** Of concurrent uploads that wait for each other Postgres ends one, which may simply try again. */

@@ -41,10 +41,11 @@ export async function withClient<T>(
 export function readWhole<Row extends pg.QueryResultRow>(
   pool: pg.Pool,
   text: string,
+  values: readonly unknown[] = [],
 ): Promise<Row[]> {
   return withClient(pool, async (client) => {
     await client.query(`BEGIN READ ONLY; SET LOCAL statement_timeout = ${WHOLE_TABLE_MS}`)
-    const limited = { text, query_timeout: WHOLE_TABLE_MS + ANSWER_MS }
+    const limited = { text, values: [...values], query_timeout: WHOLE_TABLE_MS + ANSWER_MS }
     const { rows } = await client.query<Row>(limited)
     await client.query('COMMIT')
     return rows

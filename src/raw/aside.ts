@@ -3,7 +3,7 @@
  * a random id, so that readers find them there and no two sweeps take each other's.
  */
 import { randomUUID } from 'node:crypto'
-import { link, opendir, rename, rm } from 'node:fs/promises'
+import { link, opendir, rename, rm, stat, utimes } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { hasCode, syncDirectory } from './durable.js'
 
@@ -27,6 +27,31 @@ export async function setAside(path: string): Promise<string | undefined> {
   }
 }
 
+/** A file system without hard links; or one that lets only the owner of a file make them. */
+const NO_LINKS = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']
+
+/** It may take the place of an equal file that has come this moment: so it is made as young as that. */
+async function renameBack(aside: string, path: string): Promise<void> {
+  const there = await stat(path).then(
+    () => true,
+    (error: unknown) => {
+      if (!hasCode(error, 'ENOENT')) throw error
+      return false
+    },
+  )
+  const now = new Date()
+  try {
+    if (there) await rm(aside, { force: true })
+    else {
+      await utimes(aside, now, now)
+      await rename(aside, path)
+    }
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT')) throw error
+  }
+  await syncDirectory(dirname(path))
+}
+
 /** Gives a file its address back, durably, unless there is a file by now. */
 export async function putBack(aside: string): Promise<void> {
   const folder = dirname(aside)
@@ -37,6 +62,7 @@ export async function putBack(aside: string): Promise<void> {
   } catch (error) {
     // Another sweep has put it back, or removed it.
     if (hasCode(error, 'ENOENT')) return
+    if (hasCode(error, ...NO_LINKS)) return renameBack(aside, join(folder, address))
     if (!hasCode(error, 'EEXIST')) throw error
   }
   await syncDirectory(folder)

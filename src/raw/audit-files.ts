@@ -34,13 +34,14 @@ export function createAuditFiles(dataDir: string): AuditFiles {
         return (await handle.stat()).mtimeMs
       } finally {
         await handle.close()
+        await rm(path, { force: true })
       }
     } catch (error) {
-      // No service has run here yet: there is nothing whose time would matter.
-      if (hasCode(error, 'ENOENT')) return Date.now()
+      // Nothing can be written here, or no service has run yet. Of a store that may only be read, and
+      // of a full disk, there is still much to tell.
+      const codes = ['ENOENT', 'EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'EDQUOT']
+      if (hasCode(error, ...codes)) return Date.now()
       throw error
-    } finally {
-      await rm(path, { force: true })
     }
   }
 

@@ -3,6 +3,8 @@ import { join } from 'node:path'
 
 /** Longest folder name that common file systems take is 255 bytes; this leaves room. */
 const MAX_FOLDER_NAME = 200
+/** What takes the place of a name that is longer. */
+const DIGEST_NAME = /^%[0-9a-f]{64}$/
 
 /**
  * Folder name for an organization. The name is data, never a path: every byte outside `a-z`,
@@ -28,6 +30,8 @@ export function organizationFolder(organization: string): string {
  */
 export function organizationOf(folder: string): string | undefined {
   if (folder === '%') return ''
+  // A digest that begins with two digits reads like an encoded byte and plain characters.
+  if (DIGEST_NAME.test(folder)) return undefined
   const bytes = folder.replaceAll(/%([0-9A-F]{2})|(.)/gs, (_, hex?: string, char = '') =>
     String.fromCharCode(hex === undefined ? char.charCodeAt(0) : Number.parseInt(hex, 16)),
   )

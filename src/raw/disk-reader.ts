@@ -1,4 +1,4 @@
-import { type FileHandle, open, rm, utimes } from 'node:fs/promises'
+import { type FileHandle, open, rm, stat, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BytesError } from '../domain/errors.js'
 import type {
@@ -58,6 +58,8 @@ export function createDiskReader(
         const now = new Date()
         try {
           await utimes(pathOf(blob), now, now)
+          // A sweep may have taken it away before it got its time, and have seen the old one.
+          await stat(pathOf(blob))
           return true
         } catch (error) {
           if (hasCode(error, 'ENOENT', 'ENOTDIR')) return false

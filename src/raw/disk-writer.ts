@@ -13,6 +13,7 @@ import { blobFolder } from './blob-path.js'
 import { syncDirectory, writeFully } from './durable.js'
 import type { Folders } from './folders.js'
 import type { FreeSpace } from './free-space.js'
+import { InUse } from './in-use.js'
 import { storageErrors } from './storage-errors.js'
 
 export interface DiskWriterOptions {
@@ -44,6 +45,7 @@ export function createDiskWriter(
   options: DiskWriterOptions,
 ): Pick<RawRepository, 'stage' | 'publish' | 'addressOf'> {
   const { dataDir, temporary, folders, filePermission, masked, middleware, space } = options
+  const inUse = new InUse()
   const paths = new WeakMap<StagedBlob, { path: string; writtenAt: number }>()
 
   const writeTemporary = async (path: string, content: ByteSource, digest: () => ContentDigest) => {
@@ -89,6 +91,7 @@ export function createDiskWriter(
       // Over a file that is there already, which heals one that was damaged.
       await folders.within(folder, () => rename(path, join(folder, blob.address)))
       paths.delete(blob)
+      inUse.delete(path)
     }
     await syncDirectory(folder)
   }
@@ -96,7 +99,11 @@ export function createDiskWriter(
   return {
     stage: async (content, digest) => {
       const path = join(temporary, randomUUID())
-      const remove = (): Promise<void> => rm(path, { force: true }).catch(() => undefined)
+      const remove = (): Promise<void> => {
+        inUse.delete(path)
+        return rm(path, { force: true }).catch(() => undefined)
+      }
+      inUse.add(path)
       try {
         const written = await writeTemporary(path, content, digest)
         const staged: StagedBlob = {

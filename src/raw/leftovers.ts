@@ -32,8 +32,9 @@ export async function* leftoverFiles(
     const [, id, part] = (isFile && UPLOAD.exec(name)) || []
     if (id === undefined) yield { path, kind: 'stray_file', changedAt }
     else {
-      const record = part === 'json' ? changedAt : await changeTime(join(folder, `${id}.json`))
-      const newest = Math.max(record ?? 0, changedAt)
+      const record = await changeTime(join(folder, `${id}.json`))
+      const data = await changeTime(join(folder, `${id}.data`))
+      const newest = Math.max(record ?? 0, data ?? 0)
       const goesOn = record !== undefined && part !== 'json.new' && newest > now - uploadLifetimeMs
       if (!goesOn) yield { path, kind: 'upload_leftover', changedAt }
     }

@@ -42,14 +42,15 @@ beforeEach(async () => {
 
 afterEach(() => store.remove())
 
-const run = (...args: string[]) =>
+const runOn = (databaseUri: string, ...args: string[]) =>
   runProcess(['audit', ...args], {
     BYTES_USERNAME: USERNAME,
     BYTES_PASSWORD: PASSWORD,
     BYTES_SECRET: SECRET,
-    BYTES_DB_URI: store.databaseUri,
+    BYTES_DB_URI: databaseUri,
     BYTES_DATA_DIR: store.dataDir,
   })
+const run = (...args: string[]) => runOn(store.databaseUri, ...args)
 
 async function audit(...args: string[]): Promise<Report & { code: number | null }> {
   const { code, stdout, stderr } = await run('--json', ...args)
@@ -231,6 +232,60 @@ describe('bytes audit', () => {
     const short = await audit('--sweep', '--grace', '1h')
     expect([short.code, short.summary.removed]).toEqual([0, 3])
     expect(await filesBelow(store.dataDir)).toEqual([relativeOf('kept')])
+  })
+
+  it('sweeps no file with the database of another store, or with an empty one', async () => {
+    await stored('of this store', 'and another')
+    for (const content of ['of this store', 'and another']) await age(pathOf(content))
+    await oldFile(join('tmp', randomUUID()))
+    const before = await filesBelow(store.dataDir)
+    const other = await testStore()
+    try {
+      const sweep = async (): Promise<Report & { code: number | null }> => {
+        const { code, stdout } = await runOn(other.databaseUri, '--json', '--sweep')
+        return { code, ...JSON.parse(stdout) }
+      }
+      const empty = await sweep()
+      expect([empty.code, empty.summary.removed]).toEqual([1, 0])
+      expect(empty.findings.at(-1)?.kind).toBe('sweep_refused')
+      const foreign = await other.start({ BYTES_SCRUB_BYTES_PER_SECOND: '0' })
+      const uploader = await login(foreign.url)
+      await uploader.upload(await uploader.job(), [{ name: '0', content: 'theirs', tags: [] }])
+      const wrong = await sweep()
+      expect([wrong.code, wrong.summary.removed]).toEqual([1, 0])
+      expect(wrong.findings.find(({ kind }) => kind === 'sweep_refused')?.detail).toContain(
+        '1 of 1 blobs have no file',
+      )
+      expect(await filesBelow(store.dataDir)).toEqual(before)
+    } finally {
+      await other.remove()
+    }
+    expect((await audit('--sweep')).code).toBe(0)
+    expect(await filesBelow(store.dataDir)).toHaveLength(2)
+  })
+
+  it('sweeps nothing of an organization whose folder is named for a digest', async () => {
+    const names = Array.from({ length: 20 }, (_, i) => `${'組織'.repeat(14)}${i}`)
+    const ids: string[] = []
+    for (const [i, name] of names.entries()) {
+      const files = [{ name: 'file', content: `content ${i}`, tags: [] }]
+      ids.push((await client.upload(await client.job(name), files)).file ?? '')
+    }
+    for (const path of await filesBelow(store.dataDir)) await age(join(store.dataDir, path))
+    expect(await audit('--sweep')).toMatchObject({ code: 0, findings: [], summary: { blobs: 20 } })
+    for (const [i, id] of ids.entries()) {
+      expect(await (await client.request(`/bytes/raw/${id}`)).text()).toBe(`content ${i}`)
+    }
+  })
+
+  it('keeps the record of an upload whose bytes still come, however old it is', async () => {
+    await stored('kept')
+    const id = randomUUID()
+    await oldFile(join('uploads', `${id}.json`), '{}')
+    await age(join(store.dataDir, 'uploads', `${id}.json`), 24 * 30)
+    await writeFile(join(store.dataDir, 'uploads', `${id}.data`), 'bytes that have just come')
+    expect(await audit('--sweep')).toMatchObject({ code: 0, findings: [] })
+    expect(await exists(join(store.dataDir, 'uploads', `${id}.json`))).toBe(true)
   })
 
   it('puts back what a sweep that was killed has set aside', async () => {

@@ -15,6 +15,13 @@ describe('the organization of a folder', () => {
     expect(organizationOf(organizationFolder('é'.repeat(40)))).toBeUndefined()
   })
 
+  it('is not told by a digest that reads like an encoded name', () => {
+    const long = Array.from({ length: 200 }, (_, i) => `${'組織'.repeat(14)}${i}`)
+    const folders = long.map(organizationFolder)
+    expect(folders.filter((folder) => /^%\d\d/.test(folder)).length).toBeGreaterThan(10)
+    for (const folder of folders) expect(organizationOf(folder)).toBeUndefined()
+  })
+
   it('is not told by names that no organization gets', () => {
     for (const folder of ['', 'ORG', '%41', '%6F', '%e9', '%E9', '%4', 'a b', '%%', '..']) {
       const organization = organizationOf(folder)

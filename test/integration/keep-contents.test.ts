@@ -1,0 +1,151 @@
+/** What an upload that heals a blob leaves behind, however the upload ends. */
+import { randomUUID } from 'node:crypto'
+import { mkdtemp, readdir, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, it, vi } from 'vitest'
+import { BytesError } from '../../src/domain/errors.js'
+import type { MetaRepository } from '../../src/domain/meta-repository.js'
+import type { RawRepository } from '../../src/domain/ports.js'
+import { ingest } from '../../src/flows/ingest.js'
+import { createAuditRows } from '../../src/meta/audit.js'
+import { createMetaRepository } from '../../src/meta/repository.js'
+import { blobFolder } from '../../src/raw/blob-path.js'
+import { openDiskRepository } from '../../src/raw/disk-repository.js'
+import { identity } from '../../src/raw/middleware/identity.js'
+import { createKeyRing, generateKeyPair } from '../../src/raw/middleware/sealed-box/keys.js'
+import { createSealedBox } from '../../src/raw/middleware/sealed-box/sealed-box.js'
+import { testDatabase } from '../support/database.js'
+import { silentLog } from '../support/postgres.js'
+import { boefjeMeta } from '../support/rows.js'
+
+let database: Awaited<ReturnType<typeof testDatabase>>
+let meta: MetaRepository
+let dataDir: string
+const box = createSealedBox(createKeyRing(generateKeyPair()))
+
+beforeAll(async () => {
+  database = await testDatabase()
+  meta = createMetaRepository(database)
+  dataDir = await mkdtemp(join(tmpdir(), 'bytes-test-keep-'))
+})
+
+afterAll(async () => {
+  vi.useRealTimers()
+  await database?.close()
+  if (dataDir) await rm(dataDir, { recursive: true, force: true })
+})
+
+const openRepository = (): Promise<RawRepository> =>
+  openDiskRepository({
+    dataDir,
+    folderPermission: 0o740,
+    filePermission: 0o640,
+    reserveBytes: 0,
+    middleware: box,
+    readers: [identity, box],
+  })
+
+async function upload(raw: RawRepository, rows: MetaRepository, content: string): Promise<string> {
+  const job = boefjeMeta({ organization: 'org' })
+  await meta.insertBoefjeMeta(job)
+  const [[, id = ''] = []] = await ingest(
+    {
+      meta: rows,
+      raw,
+      log: silentLog,
+      hashes: { store: async () => 'link' },
+      algorithm: 'sha512',
+      wakeRelay: () => undefined,
+      wakeTimestamper: () => undefined,
+    },
+    {
+      boefjeMetaId: job.id,
+      buffered: true,
+      receive: async (hold) => [
+        { name: 'file', fileName: null, tags: [], content: await hold([Buffer.from(content)]) },
+      ],
+    },
+  )
+  return id
+}
+
+async function read(raw: RawRepository, id: string): Promise<string> {
+  const found = await meta.findRawFile(id)
+  if (!found) throw new Error('the raw file has no row')
+  const pieces: Uint8Array[] = []
+  for await (const piece of await raw.get(found.blob)) pieces.push(piece)
+  return Buffer.concat(pieces).toString()
+}
+
+async function damaged(raw: RawRepository, content: string) {
+  const id = await upload(raw, meta, content)
+  const blob = (await meta.findRawFile(id))?.blob
+  if (!blob) throw new Error('what was uploaded has no row')
+  await truncate(join(dataDir, blobFolder('org', blob.address), blob.address), 3)
+  return { id, blob }
+}
+
+it('an upload that heals a blob and is then refused leaves it healed', async () => {
+  const raw = await openRepository()
+  const content = `healed ${randomUUID()}`
+  const { id } = await damaged(raw, content)
+  const refusing: MetaRepository = {
+    ...meta,
+    commitUpload: async () => {
+      throw new BytesError('boefje_meta_not_found', 'deleted meanwhile')
+    },
+  }
+  await expect(upload(raw, refusing, content)).rejects.toMatchObject({
+    code: 'boefje_meta_not_found',
+  })
+  expect(await read(raw, id)).toBe(content)
+})
+
+it('a row that an upload is healing is as new, so that no sweep takes it meanwhile', async () => {
+  const raw = await openRepository()
+  const content = `healed ${randomUUID()}`
+  const { id, blob } = await damaged(raw, content)
+  await database.pool.query('DELETE FROM raw_file WHERE id = $1', [id])
+  const { rows: found } = await database.pool.query<{ id: number }>(
+    `UPDATE blob SET created_at = now() - interval '3 days', verified_at = now() - interval '2 days'
+     WHERE address = $1 RETURNING id::float8 AS id`,
+    [blob.address],
+  )
+  const [{ id: blobId } = { id: -1 }] = found
+  let removed: boolean | undefined
+  const sweeping: MetaRepository = {
+    ...meta,
+    commitUpload: async (files) => {
+      removed = await createAuditRows(database.pool).removeBlobRow(blobId, 24 * 60 * 60)
+      return meta.commitUpload(files)
+    },
+  }
+  expect(await read(raw, await upload(raw, sweeping, content))).toBe(content)
+  expect(removed).toBe(false)
+  const { rows } = await database.pool.query('SELECT verified_at FROM blob WHERE id = $1', [blobId])
+  expect(rows).toEqual([{ verified_at: null }])
+})
+
+it('the start of another instance leaves what an upload that takes hours has staged', async () => {
+  const raw = await openRepository()
+  const temporary = join(dataDir, 'tmp')
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+  const staged = await raw.stage([Buffer.from('the first file')], () => 'sha512:00')
+  const [name = ''] = await readdir(temporary)
+  const old = new Date(Date.now() - 2 * 60 * 60 * 1000)
+  const leftBehind = randomUUID()
+  await writeFile(join(temporary, leftBehind), 'of the dead')
+  for (const each of [name, leftBehind]) await utimes(join(temporary, each), old, old)
+  vi.advanceTimersByTime(10 * 60 * 1000)
+  await vi.waitFor(async () => {
+    const { mtimeMs } = await stat(join(temporary, name))
+    expect(mtimeMs).toBeGreaterThan(old.getTime() + 1000)
+  })
+  await openRepository()
+  expect(await readdir(temporary)).toEqual([name])
+  await raw.publish('org', [staged])
+  expect(await readdir(temporary)).toEqual([])
+  expect(vi.getTimerCount()).toBe(0)
+  vi.useRealTimers()
+})
