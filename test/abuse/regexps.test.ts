@@ -97,17 +97,25 @@ describe('the source', () => {
 
   it('builds regular expressions from texts only where it is known', () => {
     const built = files.filter((file) => /\bRegExp\(/.test(textOf(file)))
-    // From the patterns of routes, whose parameters become `[^/]+`; and from a constant.
-    expect(built).toEqual(['api/dispatch.ts', 'client/link.ts'])
+    // From the patterns of routes, whose parameters become `[^/]+`; and from constants.
+    expect(built).toEqual(['api/dispatch.ts', 'client/link.ts', 'raw/leftovers.ts'])
   })
 
   it('has none that takes long', () => {
     const tally = tallyOf('abuse', 'texts against regular expressions')
     const parameter = /String\.raw`([^`]*)`/.exec(textOf('client/link.ts'))?.[1] ?? ''
+    const uuid = /UUID = '([^']*)'/.exec(textOf('raw/leftovers.ts'))?.[1] ?? ''
+    expect([parameter, uuid]).not.toContain('')
     const all: Literal[] = [
       ...literals,
       { file: 'api/dispatch.ts', line: 0, source: '^/bytes/[^/]+/meta/[^/]+$', flags: '' },
       { file: 'client/link.ts', line: 0, source: parameter, flags: 'gy' },
+      {
+        file: 'raw/leftovers.ts',
+        line: 0,
+        source: `^(${uuid})\\.(data|json|json\\.new)$`,
+        flags: '',
+      },
       { file: 'client/link.ts', line: 0, source: `<([^<>]*)>((?:${parameter})*)`, flags: 'g' },
     ]
     expect(all.length).toBeGreaterThan(70)
