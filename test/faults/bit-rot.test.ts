@@ -122,10 +122,12 @@ describe.each(['IDENTITY', 'NACL_SEALBOX'])('a blob of %s', (middleware) => {
     const tally = tallyOf('bit rot', `reads of damaged ${sort} blobs`)
     const wrong = tally.violations
     for (const size of SIZES) {
+      const other = await storeOne(size)
+      const otherBytes = await readFile(other.path)
       for (const [what, damage] of Object.entries(DAMAGES)) {
-        const [victim, other] = [await storeOne(size), await storeOne(size)]
+        const victim = await storeOne(size)
         const bytes = await readFile(victim.path)
-        const damaged = damage(bytes, await readFile(other.path))
+        const damaged = damage(bytes, otherBytes)
         // Of a single byte some damages are none, or what another one is as well.
         if (damaged?.equals(bytes)) continue
         if (damaged === undefined) await rename(victim.path, `${victim.path}.away`)
