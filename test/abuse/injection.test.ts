@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Entry, fromBufferPromise } from 'yauzl'
 import {
+  type Answer,
   base64,
   errorsLogged,
   eventually,
@@ -12,9 +13,10 @@ import {
   send,
 } from '../acceptance/helpers.js'
 import { type Client, exampleJob, login } from '../support/client.js'
-import { isFull, reportTried } from '../support/fault-report.js'
+import { isFull } from '../support/fault-report.js'
 import { type TestService, type TestStore, testStore } from '../support/service.js'
-import { CONTROLS, ENCODED, HOSTILE, KEYS, MARKUP, PATHS, SQL } from './hostile.js'
+import { tallyOf } from '../support/tally.js'
+import { CONTROLS, HOSTILE, KEYS, MARKUP, PATHS, SQL } from './hostile.js'
 
 /** All in the full form, else one in so many. */
 const sampled = <T>(all: readonly T[], oneIn: number): readonly T[] =>
@@ -54,9 +56,9 @@ describe('a job', () => {
   ]
 
   it.each(FIELDS)('is kept as it is, or refused: %s', async (_, make) => {
-    const wrong: string[] = []
-    const texts = sampled(HOSTILE, 2)
-    for (const text of texts) {
+    const tally = tallyOf('abuse', 'hostile texts in jobs')
+    for (const text of sampled(HOSTILE, 2)) {
+      tally.tried++
       const sent = exampleJob({ environment: { A: 'b' }, ...make(text) })
       const answer = await client.postJson('/bytes/boefje_meta', sent)
       const told = await answer.text()
@@ -64,16 +66,13 @@ describe('a job', () => {
       const found = await (await client.request(`/bytes/boefje_meta/${sent.id}`)).text()
       const kept = JSON.stringify(make(text)).slice(1, -1)
       if (answer.status === 201 && found.includes(kept)) continue
-      wrong.push(`${JSON.stringify(text)}: ${answer.status} ${found}`)
+      tally.violations.push(`${JSON.stringify(text)}: ${answer.status} ${found}`)
     }
-    reportTried('abuse', 'hostile texts in jobs', {
-      tried: texts.length,
-      violations: wrong.length,
-    })
-    expect(wrong).toEqual([])
+    expect(tally.violations).toEqual([])
   })
 
   it('with keys of a prototype changes no other', async () => {
+    tallyOf('abuse', 'keys of a prototype in jobs').tried = 2
     const before = await client.getJson(`/bytes/boefje_meta/${job}`)
     const evil = '{"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}}}'
     const id = randomUUID()
@@ -87,11 +86,11 @@ describe('a job', () => {
     const hidden = `{"__proto__":${JSON.stringify(exampleJob())}}`
     expect((await client.postJson('/bytes/boefje_meta', hidden)).status).toBe(422)
     expect(await client.getJson(`/bytes/boefje_meta/${job}`)).toEqual(before)
-    const [health] = [await (await client.request('/health')).text()]
-    expect(health).not.toContain('polluted')
+    expect(await (await client.request('/health')).text()).not.toContain('polluted')
   })
 
   it('is found by its very text and by no other', async () => {
+    const tally = tallyOf('abuse', 'hostile texts in queries')
     const before = await rowCounts(store.databaseUri)
     for (const text of [...SQL, ...KEYS, '%', '_', '*/']) {
       const part = encodeURIComponent(text)
@@ -102,9 +101,11 @@ describe('a job', () => {
         `/bytes/raw?mime_types=${part}&limit=100`,
       ]) {
         const rows = (await client.getJson(path)) as { organization?: string }[]
-        for (const row of rows) expect(row.organization).toBe(text)
+        tally.tried++
+        if (rows.some(({ organization }) => organization !== text)) tally.violations.push(path)
       }
     }
+    expect(tally.violations).toEqual([])
     expect(await rowCounts(store.databaseUri)).toEqual(before)
   })
 })
@@ -151,15 +152,33 @@ describe('a file', () => {
     return raw?.id
   }
 
+  /** What is dangerous in an answer with a content; undefined when nothing is. */
+  function danger({ status, text, headers }: Answer): string | undefined {
+    if (status !== 200 || text !== 'c') return `answered ${status} ${text}`
+    if (headers['x-injected'] !== undefined) return 'it made a header'
+    if (headers['content-type'] !== 'application/octet-stream') return 'it has a type'
+    if (headers['x-content-type-options'] !== 'nosniff') return 'its type may be guessed'
+    const disposition = String(headers['content-disposition'])
+    const shown = decodeURIComponent(/filename\*=UTF-8''([^;]+)/.exec(disposition)?.[1] ?? '')
+    const plain = /filename="?((?:[^"\\]|\\.)*)/.exec(disposition)?.[1] ?? ''
+    const names = [shown, plain.replace(/\\(.)/g, '$1')]
+    const isSafe =
+      disposition.startsWith('attachment; filename=') &&
+      !names.some((each) => /[/\\\p{Cc}\u202e]|^\.+$/u.test(each))
+    return isSafe ? undefined : disposition
+  }
+
   it.each(['json', 'query', 'form', 'tus'])(
     'has a name that is safe wherever it goes: %s',
     async (way) => {
+      const tally = tallyOf('abuse', `hostile file names: ${way}`)
       let stored = 0
       const names = sampled(
         [...PATHS, ...CONTROLS, ...MARKUP, ...KEYS, 'a";filename="b.exe', "x';y"],
         way === 'json' ? 1 : 2,
       )
       for (const name of names) {
+        tally.tried++
         const id = await upload(name, way)
         if (id === undefined) continue
         stored++
@@ -167,27 +186,16 @@ describe('a file', () => {
           path: `/bytes/raw/${id}`,
           headers: { authorization: `Bearer ${client.token}` },
         })
-        expect([answer.status, answer.text, answer.headers['x-injected']]).toEqual([
-          200,
-          'c',
-          undefined,
-        ])
-        expect(answer.headers['content-type']).toBe('application/octet-stream')
-        expect(answer.headers['x-content-type-options']).toBe('nosniff')
-        const disposition = String(answer.headers['content-disposition'])
-        expect(disposition).toMatch(/^attachment; filename=/)
-        const shown = decodeURIComponent(/filename\*=UTF-8''([^;]+)/.exec(disposition)?.[1] ?? '')
-        const plain = /filename="?((?:[^"\\]|\\.)*)/.exec(disposition)?.[1] ?? ''
-        for (const each of [shown, plain.replace(/\\(.)/g, '$1')]) {
-          expect(each).not.toMatch(/[/\\\p{Cc}\u202e]|^\.+$/u)
-        }
+        const wrong = danger(answer)
+        if (wrong) tally.violations.push(`${JSON.stringify(name)}: ${wrong}`)
       }
-      reportTried('abuse', `hostile file names: ${way}`, { tried: names.length, violations: 0 })
+      expect(tally.violations).toEqual([])
       expect(stored).toBeGreaterThan(10)
     },
   )
 
   it('puts no name of its own into an evidence bundle', async () => {
+    const tally = tallyOf('abuse', 'hostile names in evidence bundles')
     for (const name of [
       '../../../../tmp/evil',
       '/etc/cron.d/evil',
@@ -195,6 +203,7 @@ describe('a file', () => {
       'a\0/../b',
       'content',
     ]) {
+      tally.tried++
       const id = await upload(name, 'json')
       if (id === undefined) continue
       const answer = await client.request(`/bytes/raw/${id}/evidence`)
@@ -219,82 +228,6 @@ describe('a file', () => {
       expect(path).toMatch(
         /^(blobs\/v1\/[a-zA-Z0-9_%-]+\/[0-9a-f]{2}\/[0-9a-f]{128}|uploads\/[0-9a-f-]{36}\.json)$/,
       )
-    }
-  })
-})
-
-describe('a page', () => {
-  it('shows nothing that came from outside', async () => {
-    const page = await send(service.url, { path: '/docs' })
-    expect(page.headers['content-security-policy']).toMatch(
-      /default-src 'none'; script-src 'self';/,
-    )
-    for (const text of [...MARKUP, ...ENCODED]) {
-      const part = ENCODED.includes(text) ? text : encodeURIComponent(text)
-      for (const path of [`/docs?url=${part}&configUrl=${part}`, `/docs?x=${part}`]) {
-        const answer = await send(service.url, { path })
-        expect([answer.status, answer.text]).toEqual([200, page.text])
-      }
-    }
-    const description = await (await client.request('/openapi.json')).text()
-    for (const text of MARKUP) expect(description).not.toContain(text)
-  })
-
-  it('is the only answer that a browser takes for one', async () => {
-    let tried = 0
-    const wrong: string[] = []
-    for (const text of [...MARKUP, ...ENCODED]) {
-      const part = ENCODED.includes(text) ? text : encodeURIComponent(text)
-      for (const path of [
-        `/${part}`,
-        `/docs/${part}`,
-        `/docs/${part}${part}package.json`,
-        `/bytes/raw/${part}`,
-        `/bytes/blobs/${part}?organization=${part}`,
-        `/bytes/raws?organization=${part}`,
-        `/bytes/${part}/`,
-        `/token?x=${part}`,
-      ]) {
-        const {
-          status,
-          headers,
-          text: told,
-        } = await send(service.url, {
-          path,
-          headers: {
-            authorization: `Bearer ${client.token}`,
-            origin: 'https://evil.example',
-            'x-request-id': MARKUP[0] ?? '',
-          },
-        })
-        tried++
-        const plain =
-          headers['content-type'] === 'application/json' &&
-          headers['x-content-type-options'] === 'nosniff'
-        const inner =
-          headers['access-control-allow-origin'] !== undefined || told.includes('"dependencies"')
-        // A slash too many: to a path on this host, without a page.
-        if (status === 307 && told === '' && /^\/[^/\\]/.test(String(headers.location))) continue
-        if (plain && !inner && (status === 200 || status >= 400) && status < 500) continue
-        wrong.push(`${path}: ${status} ${JSON.stringify(headers)} ${told.slice(0, 200)}`)
-      }
-    }
-    reportTried('abuse', 'markup and odd paths in URLs', { tried, violations: wrong.length })
-    expect(wrong).toEqual([])
-  })
-
-  it('is not led elsewhere by a redirect', async () => {
-    for (const path of [
-      '//evil.example/bytes/raw/',
-      '/bytes/raw//',
-      '/\\evil.example/',
-      '/bytes/raw/?x=//evil',
-    ]) {
-      for (const host of ['x', 'evil.example', 'evil.example\\@x']) {
-        const { status, headers } = await send(service.url, { path, headers: { host } })
-        expect(status).toBeLessThan(500)
-        if (status === 307) expect(headers.location).toMatch(/^\/[^/\\]/)
-      }
     }
   })
 })

@@ -2,6 +2,7 @@
  * Requests made from the service's own OpenAPI document: every operation, right and wrong. No answer
  * is a failure, every refusal says why in JSON, and afterwards everything is whole.
  */
+import { randomInt } from 'node:crypto'
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import {
@@ -15,11 +16,15 @@ import {
   send,
 } from '../acceptance/helpers.js'
 import { type Client, login } from '../support/client.js'
-import { isFull, reportTried } from '../support/fault-report.js'
+import { isFull } from '../support/fault-report.js'
 import { type TestService, type TestStore, testStore } from '../support/service.js'
+import { tallyOf } from '../support/tally.js'
 import { type Document, type Known, type Operation, operationsOf, requestsOf } from './requests.js'
 
 const REQUESTS = isFull ? 20_000 : 1500
+/** Always the same requests in the bounded form; others each time in the full one. */
+const SEED = Number(process.env.BYTES_FUZZ_SEED ?? (isFull ? randomInt(2 ** 31) : 1))
+const seeded = `BYTES_FUZZ_SEED=${SEED}${isFull ? ' BYTES_FAULTS=full' : ''} makes these requests`
 /** Traces of a stack, a query, an address or a folder of the service. */
 const INSIDE = /\bat \/|node_modules|SELECT |postgres(?:ql)?:|\/tmp\//
 /** Any status, of any operation, when the request is no request of the document. */
@@ -78,39 +83,36 @@ function objection(operation: Operation, sent: Sent, answer: Answer): string | u
 }
 
 it('every operation takes whatever comes', async () => {
+  if (!Number.isSafeInteger(SEED)) throw new Error('BYTES_FUZZ_SEED must be an integer')
+  if (isFull) console.info(seeded)
+  const tally = tallyOf('abuse', 'requests from the OpenAPI document')
   const operations = operationsOf(document)
   expect(operations.length).toBeGreaterThan(25)
   const each = Math.ceil(REQUESTS / operations.length)
-  const violations: string[] = []
   const statuses = new Map<string, number>()
-  let tried = 0
   const attempt = async (operation: Operation): Promise<void> => {
     const times = operation.path === '/bytes/raw' ? each * 3 : each
-    for (const sent of fc.sample(requestsOf(operation, document, known), times)) {
+    const settings = { seed: SEED, numRuns: times }
+    for (const sent of fc.sample(requestsOf(operation, document, known), settings)) {
       const answer = await send(service.url, sent)
-      tried++
+      tally.tried++
       const kind = `${operation.method} ${operation.path} ${Math.floor(answer.status / 100)}`
       statuses.set(kind, (statuses.get(kind) ?? 0) + 1)
       const wrong = objection(operation, sent, answer)
       if (wrong)
-        violations.push(`${wrong}: ${JSON.stringify(sent)} -> ${answer.status} ${answer.text}`)
+        tally.violations.push(
+          `${wrong}: ${JSON.stringify(sent)} -> ${answer.status} ${answer.text}`,
+        )
     }
   }
-  try {
-    // Several at a time, as clients come.
-    const queue = [...operations]
-    const worker = async (): Promise<void> => {
-      for (let next = queue.shift(); next; next = queue.shift()) await attempt(next)
-    }
-    await Promise.all(Array.from({ length: 4 }, worker))
-  } finally {
-    reportTried('abuse', 'requests from the OpenAPI document', {
-      tried,
-      violations: violations.length,
-    })
+  // Several at a time, as clients come.
+  const queue = [...operations]
+  const worker = async (): Promise<void> => {
+    for (let next = queue.shift(); next; next = queue.shift()) await attempt(next)
   }
-  expect(violations.slice(0, 10)).toEqual([])
-  expect(tried).toBeGreaterThanOrEqual(REQUESTS)
+  await Promise.all(Array.from({ length: 4 }, worker))
+  expect(tally.violations.slice(0, 10), seeded).toEqual([])
+  expect(tally.tried).toBeGreaterThanOrEqual(REQUESTS)
   // Not all were refused: right ones were among them.
   const taken = [...statuses.keys()].filter((kind) => /[23]$/.test(kind))
   expect(taken).toEqual(

@@ -3,8 +3,8 @@ import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { errorsLogged, eventually, openWire, send, stateOf } from '../acceptance/helpers.js'
 import { type Client, login } from '../support/client.js'
-import { reportTried } from '../support/fault-report.js'
 import { type TestService, type TestStore, testStore } from '../support/service.js'
+import { tallyOf } from '../support/tally.js'
 
 let store: TestStore
 let service: TestService
@@ -115,10 +115,9 @@ const SHAPES: readonly (readonly [string, string])[] = [
 ]
 
 describe('a request of two meanings', () => {
-  let violations = 0
-  afterAll(() => reportTried('abuse', 'request smuggling', { tried: SHAPES.length, violations }))
-
-  it.each(SHAPES)('is answered once at most, and ends the connection: %s', async (_, text) => {
+  it.each(SHAPES)('is answered once at most, and ends the connection: %s', async (name, text) => {
+    const tally = tallyOf('abuse', 'request smuggling')
+    tally.tried++
     const before = service.log().split('"path":"/smuggled"').length
     const wire = await openWire(service.url)
     wire.socket.write(text, 'latin1')
@@ -128,7 +127,7 @@ describe('a request of two meanings', () => {
       statuses.length <= 1 &&
       statuses.every((status) => status >= 400 && status < 500) &&
       service.log().split('"path":"/smuggled"').length === before
-    if (!right) violations++
+    if (!right) tally.violations.push(name)
     expect({ received, right }).toEqual({ received, right: true })
   })
 
@@ -185,8 +184,8 @@ describe('a body that would grow when it is unpacked', () => {
 
   it.each(['content-encoding', 'transfer-encoding'])('is refused by %s', async (name) => {
     const before = await stateOf(store, client)
-    const odd: string[] = []
-    let tried = 0
+    const tally = tallyOf('abuse', `bodies with a ${name}`)
+    const odd = tally.violations
     for (const [coding, make] of bombs) {
       const body = make()
       for (const [path, headers] of targets()) {
@@ -202,13 +201,12 @@ describe('a body that would grow when it is unpacked', () => {
           body,
           chunked: isTransfer,
         })
-        tried++
+        tally.tried++
         const told = JSON.parse(answer.text).detail
         if (answer.status === 415 && told.includes(coding)) continue
         odd.push(`${coding} ${path}: ${answer.status} ${answer.text}`)
       }
     }
-    reportTried('abuse', `bodies with a ${name}`, { tried, violations: odd.length })
     expect(odd).toEqual([])
     expect(await stateOf(store, client)).toEqual(before)
   })

@@ -9,11 +9,12 @@ import { promisify } from 'node:util'
 import pg from 'pg'
 import { afterAll, expect, inject, it, vi } from 'vitest'
 import { type Client, login } from '../support/client.js'
-import { isFull, reportTried } from '../support/fault-report.js'
+import { isFull } from '../support/fault-report.js'
 import { startTestPostgres } from '../support/postgres.js'
 import { backupTools } from '../support/postgres-tools.js'
 import { readQueue } from '../support/queue.js'
 import { runProcess, type TestStore, testStore } from '../support/service.js'
+import { tallyOf } from '../support/tally.js'
 import { startTestAuthority } from '../support/tsa.js'
 
 const OPERATIONS = fileURLToPath(new URL('../../docs/operations.md', import.meta.url))
@@ -92,6 +93,7 @@ it.skipIf(tools === undefined && !process.env.CI)(
   `a backup taken while uploads run, restored elsewhere${tools ? '' : ` (${missing})`}`,
   async () => {
     if (tools === undefined) throw new Error(`this test ${missing}`)
+    const tally = tallyOf('backup', 'raw files restored from a backup under load')
     const server = released(await startTestPostgres(tools))
     const authority = released(await startTestAuthority())
     const folder = await mkdtemp(join(tmpdir(), 'bytes-test-backup-'))
@@ -141,13 +143,14 @@ it.skipIf(tools === undefined && !process.env.CI)(
     const service = await restored.start({ ...settings, QUEUE_URI: queueUri })
     const client = await login(service.url)
 
-    const problems: string[] = []
+    const problems = tally.violations
     const { rows } = await database.query<{ id: string; digest: string }>(
       'SELECT r.id, b.content_digest AS digest FROM raw_file r JOIN blob b ON b.id = r.blob_id',
     )
     const ids = new Set(rows.map((row) => row.id))
     for (const id of before) if (!ids.has(id)) problems.push(`${id} is missing in the dump`)
     for (const { id, digest } of rows) {
+      tally.tried++
       const answer = await client.request(`/bytes/raw/${id}`)
       const content = Buffer.from(await answer.arrayBuffer())
       if (answer.status !== 200) problems.push(`${id}: ${answer.status} ${content}`)
@@ -156,10 +159,6 @@ it.skipIf(tools === undefined && !process.env.CI)(
       const sent = uploads.done.get(id)
       if (sent && sent.digest !== digest) problems.push(`${id} is not what was sent`)
     }
-    reportTried('backup', 'raw files restored from a backup under load', {
-      tried: rows.length,
-      violations: problems.length,
-    })
     expect(problems).toEqual([])
     expect(uploads.done.size).toBeGreaterThanOrEqual(rows.length + FILES_BETWEEN)
 

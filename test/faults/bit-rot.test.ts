@@ -5,8 +5,9 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { eventually, query, sample } from '../acceptance/helpers.js'
 import { type Client, login } from '../support/client.js'
-import { isFull, reportTried } from '../support/fault-report.js'
+import { isFull } from '../support/fault-report.js'
 import { runProcess, type TestService, type TestStore, testStore } from '../support/service.js'
+import { tallyOf } from '../support/tally.js'
 
 const MIB = 1024 * 1024
 /** Below, at and above what is read in one piece, and what is hashed on another thread. */
@@ -43,6 +44,7 @@ interface Stored {
 }
 
 describe.each(['IDENTITY', 'NACL_SEALBOX'])('a blob of %s', (middleware) => {
+  const sort = middleware === 'IDENTITY' ? 'clear' : 'encrypted'
   let store: TestStore
   let service: TestService
   let client: Client
@@ -117,13 +119,15 @@ describe.each(['IDENTITY', 'NACL_SEALBOX'])('a blob of %s', (middleware) => {
   }
 
   it('that is damaged is found whichever way it is read, and healed by an upload', async () => {
-    const wrong: string[] = []
-    let tried = 0
+    const tally = tallyOf('bit rot', `reads of damaged ${sort} blobs`)
+    const wrong = tally.violations
     for (const size of SIZES) {
+      const other = await storeOne(size)
+      const otherBytes = await readFile(other.path)
       for (const [what, damage] of Object.entries(DAMAGES)) {
-        const [victim, other] = [await storeOne(size), await storeOne(size)]
+        const victim = await storeOne(size)
         const bytes = await readFile(victim.path)
-        const damaged = damage(bytes, await readFile(other.path))
+        const damaged = damage(bytes, otherBytes)
         // Of a single byte some damages are none, or what another one is as well.
         if (damaged?.equals(bytes)) continue
         if (damaged === undefined) await rename(victim.path, `${victim.path}.away`)
@@ -132,7 +136,7 @@ describe.each(['IDENTITY', 'NACL_SEALBOX'])('a blob of %s', (middleware) => {
         const found = []
         for (const [path, name] of readers(victim)) found.push(await readDamaged(path, name))
         found.push(await verifyDamaged(victim))
-        tried += found.length
+        tally.tried += found.length
         // The verification tells it in its answer.
         if ((await errorCount()) < before + found.length - 1) found.push('it was not counted')
         if (!service.log().includes(`Raw file ${victim.id} cannot be read`)) found.push('no log')
@@ -150,35 +154,31 @@ describe.each(['IDENTITY', 'NACL_SEALBOX'])('a blob of %s', (middleware) => {
         wrong.push(...problems.map((problem) => `${size} bytes, ${what}: ${problem}`))
       }
     }
-    const of = middleware === 'IDENTITY' ? 'clear' : 'encrypted'
-    reportTried('bit rot', `reads of damaged ${of} blobs`, { tried, violations: wrong.length })
     expect(wrong).toEqual([])
-    expect(tried).toBeGreaterThan(SIZES.length * 15)
+    expect(tally.tried).toBeGreaterThan(SIZES.length * 15)
   }, 600_000)
 
   it('that was swapped with another is found in both, and in parts where parts are checked', async () => {
-    const wrong: string[] = []
-    let tried = 0
+    const tally = tallyOf('bit rot', `reads of swapped ${sort} blobs`)
+    const wrong = tally.violations
     for (const size of SIZES.filter((each) => each > 1)) {
       const pair = [await storeOne(size), await storeOne(size)] as const
       await rename(pair[0].path, `${pair[0].path}.away`)
       await rename(pair[1].path, pair[0].path)
       await rename(`${pair[0].path}.away`, pair[1].path)
       for (const { id } of pair) {
-        tried++
+        tally.tried++
         const problem = await readDamaged(`/bytes/raw/${id}`, id)
         if (problem) wrong.push(`${size} bytes: ${problem}`)
         // Only what is encrypted can be checked in parts.
         if (middleware === 'IDENTITY') continue
-        tried++
+        tally.tried++
         const range = `bytes=${size - 1}-`
         const part = await client.request(`/bytes/raw/${id}`, { headers: { range } })
         if (part.status !== 500) wrong.push(`${size} bytes: a range answered ${part.status}`)
         await part.arrayBuffer()
       }
     }
-    const of = middleware === 'IDENTITY' ? 'clear' : 'encrypted'
-    reportTried('bit rot', `reads of swapped ${of} blobs`, { tried, violations: wrong.length })
     expect(wrong).toEqual([])
   }, 120_000)
 })

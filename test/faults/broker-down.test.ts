@@ -17,6 +17,7 @@ import { login } from '../support/client.js'
 import { QUEUE, type QueueReader, readQueue } from '../support/queue.js'
 import { startTestRabbitMQ, type TestBroker } from '../support/rabbitmq.js'
 import { type TestService, type TestStore, testStore } from '../support/service.js'
+import { type Tally, tallyOf } from '../support/tally.js'
 import { startProxy, type TcpProxy } from '../support/tcp-proxy.js'
 
 const PATIENCE = { timeout: 40_000, interval: 50 }
@@ -102,6 +103,7 @@ describe('a broker that cannot be reached for some seconds', () => {
   })
 
   it('fails no upload, and gets every event afterwards', async () => {
+    const tally = tallyOf('broker', 'uploads while it cannot be reached')
     const service = await store.start({ QUEUE_URI: uri })
     await untilBroker(service, true)
     const uploads = uploadSteadily(service)
@@ -119,6 +121,7 @@ describe('a broker that cannot be reached for some seconds', () => {
       await sleep(300)
     }
     const ids = await uploads.stop()
+    tally.tried = ids.length
     expect(ids.length).toBeGreaterThan(20)
     await vi.waitFor(() => {
       const arrived = new Set(queue.ids())
@@ -131,6 +134,7 @@ describe('a broker that cannot be reached for some seconds', () => {
   })
 
   it('does not hinder the start', async () => {
+    tallyOf('broker', 'starts without it').tried = 1
     await proxy.cut()
     const service = await store.start({ QUEUE_URI: uri })
     const client = await login(service.url)
@@ -145,6 +149,7 @@ describe('a broker that cannot be reached for some seconds', () => {
   })
 
   it('does not hinder the end, and the next start publishes what was left', async () => {
+    tallyOf('broker', 'ends without it').tried = 1
     const first = await store.start({ QUEUE_URI: uri })
     await untilBroker(first, true)
     await proxy.cut()
@@ -160,6 +165,7 @@ describe('a broker that cannot be reached for some seconds', () => {
 
 describe('a service without QUEUE_URI', () => {
   it('keeps the events, says so once, and publishes them when it has a broker', async () => {
+    const tally = tallyOf('broker', 'uploads without one')
     const queue = await readQueue(inject('brokerUris').broker_down)
     try {
       const without = await store.start()
@@ -168,6 +174,7 @@ describe('a service without QUEUE_URI', () => {
       for (let i = 0; i < 5; i++) {
         const stored = await client.upload(await client.job(), [{ name: 'x', content: `${i}` }])
         ids.push(stored.x ?? '')
+        tally.tried++
       }
       await sleep(1_500)
       expect(await outboxIds()).toEqual(ids)
@@ -200,7 +207,10 @@ describe('a broker that itself', () => {
   afterAll(() => broker?.stop())
 
   /** Uploads while `fault` happens; every upload succeeds, and every event arrives in the end. */
-  async function survives(fault: (service: TestService) => Promise<void>): Promise<void> {
+  async function survives(
+    tally: Tally,
+    fault: (service: TestService) => Promise<void>,
+  ): Promise<void> {
     const service = await store.start({ QUEUE_URI: broker.uri })
     await untilBroker(service, true)
     // Empties the queue.
@@ -210,25 +220,30 @@ describe('a broker that itself', () => {
     await fault(service)
     await untilBroker(service, true)
     const ids = await uploads.stop()
+    tally.tried = ids.length
     await vi.waitFor(async () => expect(await outboxIds()).toEqual([]), PATIENCE)
     // The queue is durable, so that what arrived before the fault is there as well.
     const arrived = new Set(await drainQueue(broker.uri))
     expect(ids.length).toBeGreaterThan(10)
-    expect(ids.filter((id) => !arrived.has(id))).toEqual([])
+    tally.violations.push(...ids.filter((id) => !arrived.has(id)))
+    expect(tally.violations).toEqual([])
     expect(await service.stop()).toBe(0)
   }
 
   it('stops in an orderly way loses no event', async () => {
-    await survives(async (service) => {
-      await broker.pauseApp()
-      await untilBroker(service, false)
-      await sleep(1_500)
-      await broker.resumeApp()
-    })
+    await survives(
+      tallyOf('broker', 'uploads while it stops in an orderly way'),
+      async (service) => {
+        await broker.pauseApp()
+        await untilBroker(service, false)
+        await sleep(1_500)
+        await broker.resumeApp()
+      },
+    )
   })
 
   it('takes no messages for a while loses no event', async () => {
-    await survives(async (service) => {
+    await survives(tallyOf('broker', 'uploads while it takes no messages'), async (service) => {
       await broker.block()
       await untilBroker(service, false)
       await sleep(1_500)
@@ -237,6 +252,7 @@ describe('a broker that itself', () => {
   })
 
   it('refuses an event for its size gets all the others', async () => {
+    const tally = tallyOf('broker', 'uploads behind an event that is too large')
     const limit = (bytes: number) =>
       broker.evaluate(
         `application:set_env(rabbit, max_message_size, ${bytes}), ` +
@@ -261,6 +277,7 @@ describe('a broker that itself', () => {
       const uploads = uploadSteadily(service)
       await sleep(5_000)
       const ids = await uploads.stop()
+      tally.tried = ids.length
       expect(ids.length).toBeGreaterThan(10)
       await vi.waitFor(async () => expect(await outboxIds()).toEqual([refused]), PATIENCE)
       await vi.waitFor(() => expect(queue.ids()).toEqual(expect.arrayContaining(ids)), PATIENCE)
@@ -284,7 +301,7 @@ describe('a broker that itself', () => {
   }, 120_000)
 
   it('is killed and started again loses no event', async () => {
-    await survives(async (service) => {
+    await survives(tallyOf('broker', 'uploads while it is killed'), async (service) => {
       await broker.kill()
       await untilBroker(service, false)
       await broker.restart()

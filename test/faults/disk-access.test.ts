@@ -6,10 +6,11 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { filesBelow, rowCounts } from '../acceptance/helpers.js'
 import { type Client, login } from '../support/client.js'
-import { isFull, reportTried } from '../support/fault-report.js'
+import { isFull } from '../support/fault-report.js'
 import { failureOf, mountMemory, skipFor, unmount } from '../support/fault-tools.js'
 import { type Account, type TestService, type TestStore, testStore } from '../support/service.js'
 import { stateOfStore } from '../support/store-check.js'
+import { type Tally, tallyOf } from '../support/tally.js'
 import { uploadBy, WAYS } from '../support/ways.js'
 
 const SIZES = isFull ? [1, 5000, 70_000, 280_000, 1_048_576] : [1, 300_000]
@@ -34,14 +35,18 @@ async function start(account?: Account): Promise<void> {
   client = await login(service.url)
 }
 
-/** @returns what is wrong: every upload must be taken, or refused with 503 and a Retry-After */
-async function tryAll(organization: string, mustFail: boolean): Promise<string[]> {
+/**
+ * Every upload must be taken, or refused with 503 and a Retry-After.
+ * @param tally counts the uploads; what is wrong with them is returned
+ */
+async function tryAll(organization: string, mustFail: boolean, tally?: Tally): Promise<string[]> {
   const wrong: string[] = []
   for (const way of WAYS) {
     for (const size of SIZES) {
       const content = randomBytes(size)
       const job = await client.job(organization)
       const outcome = await uploadBy(way, service, client, job, content)
+      if (tally) tally.tried++
       if (outcome.id !== undefined) acknowledged.set(outcome.id, content)
       const refused = outcome.status === 503 && outcome.retryAfter !== undefined
       if (mustFail ? refused : outcome.id !== undefined) continue
@@ -51,7 +56,6 @@ async function tryAll(organization: string, mustFail: boolean): Promise<string[]
   return wrong
 }
 
-const TRIED = WAYS.length * SIZES.length
 const health = async (): Promise<number> => (await client.request('/health')).status
 
 /** Everything that was acknowledged is there, without a restart, and more can be stored. */
@@ -77,10 +81,11 @@ it('permissions that are taken away refuse uploads, and reads of what is out of 
     const args = ['--reuid', String(NOBODY.uid), '--clear-groups', process.execPath, '--version']
     if (failureOf('setpriv', args)) skipFor(skip, 'no other user may run Node here')
   }
+  const tally = tallyOf('disk', 'requests without permissions')
   await start(isRoot ? NOBODY : undefined)
   expect(await tryAll('org', false)).toEqual([])
   const [known = ''] = acknowledged.keys()
-  const wrong: string[] = []
+  const wrong = tally.violations
   const folders = ['.', 'tmp', 'blobs', 'blobs/v1', 'blobs/v1/org', 'uploads']
   const modes = [0o000, 0o500]
   for (const folder of folders) {
@@ -88,12 +93,13 @@ it('permissions that are taken away refuse uploads, and reads of what is out of 
       const path = join(store.dataDir, folder)
       await chmod(path, mode)
       const what = `${folder} of mode ${mode.toString(8)}`
-      const outcomes = await tryAll('org', true)
+      const outcomes = await tryAll('org', true, tally)
       for (const line of outcomes) {
         // Not every way uses every folder: what was taken is looked at in the end.
         if (!/: (200|201|204) /.test(line)) wrong.push(`${what}: ${line}`)
       }
       const answer = await client.request(`/bytes/raw/${known}`)
+      tally.tried++
       const closed = mode === 0 && !['tmp', 'uploads'].includes(folder)
       if (answer.status !== (closed ? 503 : 200)) wrong.push(`${what}: read ${answer.status}`)
       if (!(await answer.text()).includes(known) && closed) wrong.push(`${what}: no id`)
@@ -102,24 +108,25 @@ it('permissions that are taken away refuse uploads, and reads of what is out of 
       await chmod(path, 0o750)
     }
   }
-  const tried = folders.length * modes.length * (TRIED + 1)
-  reportTried('disk', 'requests without permissions', { tried, violations: wrong.length })
   expect(wrong).toEqual([])
   await expectRecovered()
 }, 300_000)
 
 it('a data directory that is replaced by an empty one takes no uploads, until it is back', async () => {
+  const tally = tallyOf('disk', 'requests to a replaced directory')
   await start()
   const aside = await mkdtemp(join(tmpdir(), 'bytes-test-aside-'))
-  const wrong: string[] = []
+  const wrong = tally.violations
   try {
     expect(await tryAll('org', false)).toEqual([])
     const [known = ''] = acknowledged.keys()
     for (let round = 0; round < ROUNDS; round++) {
       await rename(store.dataDir, join(aside, 'data'))
       await mkdir(store.dataDir)
-      wrong.push(...(await tryAll('org', true)), ...(await tryAll(`new-${round}`, true)))
+      wrong.push(...(await tryAll('org', true, tally)))
+      wrong.push(...(await tryAll(`new-${round}`, true, tally)))
       const answer = await client.request(`/bytes/raw/${known}`)
+      tally.tried++
       if (answer.status !== 500) wrong.push(`a read answered ${answer.status}`)
       if ((await health()) !== 503) wrong.push('it says that it is healthy')
       wrong.push(...(await filesBelow(store.dataDir)).map((path) => `${path} was made`))
@@ -127,8 +134,6 @@ it('a data directory that is replaced by an empty one takes no uploads, until it
       await rename(join(aside, 'data'), store.dataDir)
       if ((await health()) !== 200) wrong.push('it is not healthy again')
     }
-    const tried = ROUNDS * (2 * TRIED + 1)
-    reportTried('disk', 'requests to a replaced directory', { tried, violations: wrong.length })
     expect(wrong).toEqual([])
     await expectRecovered()
   } finally {
@@ -139,9 +144,10 @@ it('a data directory that is replaced by an empty one takes no uploads, until it
 it('a volume that is taken away and brought back loses nothing that was acknowledged', async ({
   skip,
 }) => {
+  const tally = tallyOf('disk', 'uploads without the volume')
   const volume = await mkdtemp(join(tmpdir(), 'bytes-test-volume-'))
   const bind = () => failureOf('mount', ['--bind', volume, store.dataDir])
-  const wrong: string[] = []
+  const wrong = tally.violations
   try {
     if (bind() !== undefined) skipFor(skip, 'no directory may be mounted here')
     await start()
@@ -149,13 +155,12 @@ it('a volume that is taken away and brought back loses nothing that was acknowle
     for (let round = 0; round < ROUNDS; round++) {
       unmount(store.dataDir)
       // What is below the volume takes whatever is written to it, and is hidden afterwards.
-      wrong.push(...(await tryAll('org', true)), ...(await tryAll(`new-${round}`, true)))
+      wrong.push(...(await tryAll('org', true, tally)))
+      wrong.push(...(await tryAll(`new-${round}`, true, tally)))
       if ((await health()) !== 503) wrong.push('it says that it is healthy')
       expect(bind()).toBeUndefined()
       if ((await health()) !== 200) wrong.push('it is not healthy again')
     }
-    const tried = ROUNDS * 2 * TRIED
-    reportTried('disk', 'uploads without the volume', { tried, violations: wrong.length })
     expect(wrong).toEqual([])
     await expectRecovered()
   } finally {
@@ -166,9 +171,11 @@ it('a volume that is taken away and brought back loses nothing that was acknowle
 }, 300_000)
 
 it('a volume that comes back as another device is used again', async ({ skip }) => {
+  const tally = tallyOf('disk', 'volumes that came back')
   const copy = await mkdtemp(join(tmpdir(), 'bytes-test-copy-'))
-  if (!mountMemory(store.dataDir, 'size=32m')) skipFor(skip, 'no file system may be mounted here')
   try {
+    if (!mountMemory(store.dataDir, 'size=32m')) skipFor(skip, 'no file system may be mounted here')
+    tally.tried = 1
     await start()
     expect(await tryAll('org', false)).toEqual([])
     expect(failureOf('cp', ['-a', `${store.dataDir}/.`, copy])).toBeUndefined()
@@ -177,7 +184,6 @@ it('a volume that comes back as another device is used again', async ({ skip }) 
     expect(mountMemory(store.dataDir, 'size=32m')).toBe(true)
     expect(failureOf('cp', ['-a', `${copy}/.`, store.dataDir])).toBeUndefined()
     await expectRecovered()
-    reportTried('disk', 'volumes that came back', { tried: 1, violations: 0 })
   } finally {
     await service?.kill()
     unmount(store.dataDir)

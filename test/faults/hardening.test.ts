@@ -9,6 +9,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { login } from '../support/client.js'
 import { postgresProxy } from '../support/proxy.js'
 import { testStore } from '../support/service.js'
+import { tallyOf } from '../support/tally.js'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -45,6 +46,7 @@ const allowed = canConfine()
 it.skipIf(!allowed)(
   `it works on a read-only file system without capabilities${allowed ? '' : ' (needs root, and unshare and setpriv of util-linux)'}`,
   async () => {
+    const tally = tallyOf('hardening', 'uploads without rights')
     const store = await testStore()
     releases.push(store.remove)
     // The server's socket is in a directory that takes a capability to enter.
@@ -84,6 +86,7 @@ it.skipIf(!allowed)(
     ids.resumable = created.headers.get('bytes-raw-id') ?? ''
     expect(Object.keys(ids)).toEqual(['json', 'form', 'resumable'])
     for (const id of Object.values(ids)) {
+      tally.tried++
       const content = await (await client.request(`/bytes/raw/${id}`)).arrayBuffer()
       expect(Buffer.from(content).equals(large), id).toBe(true)
     }
@@ -103,6 +106,7 @@ describe(`packaging/bytes.service${skipUnit ? ' (needs systemd-analyze, of the D
     spawnSync('systemd-analyze', args, { encoding: 'utf8', env: { ...process.env, LC_ALL: 'C' } })
 
   it.skipIf(skipUnit)('leaves little: an exposure of 1.5 of 10 at most', () => {
+    tallyOf('hardening', 'exposure of the unit').tried = 1
     const args = ['security', '--offline=true', '--threshold=15', '--no-pager', unit]
     const { status, stdout, stderr } = analyze(...args)
     expect(status, stdout + stderr).toBe(0)
@@ -110,6 +114,7 @@ describe(`packaging/bytes.service${skipUnit ? ' (needs systemd-analyze, of the D
   })
 
   it.skipIf(skipUnit)('has nothing that systemd does not know', () => {
+    tallyOf('hardening', 'settings of the unit').tried = 1
     const { stderr } = analyze('verify', '--man=no', unit)
     // Node and the program need not be where the unit has them.
     const own = stderr.split('\n').filter((line) => /bytes\.service/.test(line))
@@ -118,6 +123,7 @@ describe(`packaging/bytes.service${skipUnit ? ' (needs systemd-analyze, of the D
 })
 
 it('every container of compose is confined', async () => {
+  const tally = tallyOf('hardening', 'containers of compose')
   const text = await readFile(`${ROOT}/docker-compose.yml`, 'utf8')
   const [, services = ''] = text.split(/^services:\n/m)
   const parts = [
@@ -128,6 +134,7 @@ it('every container of compose is confined', async () => {
   ]
   expect(parts.map(([, name]) => name)).toEqual(['bytes', 'postgres', 'rabbitmq'])
   for (const [, name, settings] of parts) {
+    tally.tried++
     for (const setting of ['<<: *hardened', 'pids_limit: ', 'mem_limit: ', 'healthcheck:']) {
       expect(`\n${settings}`, name).toContain(`\n    ${setting}`)
     }

@@ -4,11 +4,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, inject, it } from 'vitest'
 import { errorsLogged, eventually, query } from '../acceptance/helpers.js'
 import { type Client, login } from '../support/client.js'
-import { isFull, reportTried } from '../support/fault-report.js'
+import { isFull } from '../support/fault-report.js'
 import { createDatabase, dropDatabase } from '../support/postgres.js'
 import { type QueueReader, readQueue } from '../support/queue.js'
 import { runProcess, type TestService, type TestStore, testStore } from '../support/service.js'
 import { stateOfStore } from '../support/store-check.js'
+import { tallyOf } from '../support/tally.js'
 
 const ROUNDS = isFull ? 60 : 6
 const KILLS = isFull ? 10 : 1
@@ -40,6 +41,7 @@ describe.each([
   [4, 'NACL_SEALBOX'],
 ] as const)('%i instances with %s', (count, middleware) => {
   it('migrate once, race for the same files, die and come back, and lose nothing', async () => {
+    const tally = tallyOf('instances', `uploads to ${count} at once`)
     store = await testStore()
     database = `test_${randomBytes(8).toString('hex')}`
     const databaseUri = await createDatabase(inject('postgresUri'), database)
@@ -58,8 +60,7 @@ describe.each([
     const instances = await Promise.all(Array.from({ length: count }, start))
 
     const acknowledged = new Map<string, Buffer>()
-    const wrong: string[] = []
-    let tried = 0
+    const wrong = tally.violations
     const any = (n: number): Instance => instances[n % count] as Instance
     const rowsOf = async (): Promise<string[]> =>
       (await query<{ id: string }>(databaseUri, 'SELECT id FROM raw_file')).map(({ id }) => id)
@@ -76,7 +77,7 @@ describe.each([
     const race = async (round: number, mayFail: boolean): Promise<void> => {
       const content = randomBytes(1 + ((round * 40_009) % 200_000))
       const upload = async (n: number, job: string): Promise<string | undefined> => {
-        tried++
+        tally.tried++
         try {
           const files = [{ name: 'file', content, tags: ['raced'] }]
           const { file = '' } = await any(n).client.upload(job, files)
@@ -147,7 +148,6 @@ describe.each([
       if (code !== 0) wrong.push(`an instance ended with ${code}`)
       wrong.push(...errorsLogged(service.log()))
     }
-    reportTried('instances', `uploads to ${count} at once`, { tried, violations: wrong.length })
     expect(wrong).toEqual([])
   }, 600_000)
 })

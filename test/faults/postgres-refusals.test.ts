@@ -4,10 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { afterAll, beforeAll, expect, it, vi } from 'vitest'
 import { exampleJob, login } from '../support/client.js'
-import { isFull, reportTried } from '../support/fault-report.js'
+import { isFull } from '../support/fault-report.js'
 import { sendUpload, startLoad } from '../support/load.js'
 import { type PrivatePostgres, startPrivatePostgres } from '../support/private-postgres.js'
 import { type TestService, type TestStore, testStore } from '../support/service.js'
+import { tallyOf } from '../support/tally.js'
 import { checkEvents, checkUploads } from '../support/uploads-check.js'
 
 const PATIENCE = { timeout: 60_000, interval: 50 }
@@ -41,11 +42,11 @@ async function configure(change: string): Promise<void> {
 
 /** Runs `fault` under load, and checks everything afterwards. */
 async function survives(what: string, fault: () => Promise<void>, rounds = ROUNDS): Promise<void> {
+  const tally = tallyOf('database', what)
   const load = await startLoad(service.url, { mayRefuse: true })
-  const { violations } = load
-  let tried = 0
+  const { violations } = tally
   try {
-    for (; tried < rounds; tried++) {
+    for (; tally.tried < rounds; tally.tried++) {
       await load.until(200, 5)
       const refused = load.until(503, 5)
       // Awaited below, where the fault has begun.
@@ -59,7 +60,7 @@ async function survives(what: string, fault: () => Promise<void>, rounds = ROUND
     violations.push(...(await checkEvents(postgres.query, [])).violations)
   } finally {
     await load.stop()
-    reportTried('database', what, { tried, violations: violations.length })
+    violations.push(...load.violations)
   }
   expect(violations).toEqual([])
   expect(service.process.exitCode).toBeNull()
@@ -106,6 +107,7 @@ it('all connections are taken: 503 until some are free', async () => {
 })
 
 it('all connections are taken at the start: it waits for one', async () => {
+  tallyOf('database', 'starts while all connections are taken').tried = 1
   const { release } = await takeConnections()
   const refused = () => postgres.logged('too many clients') + postgres.logged('connection slots')
   const before = refused()
@@ -147,27 +149,26 @@ it('sessions that began while it was read-only do not stay so', async () => {
 })
 
 it('concurrent changes cannot be serialized: they succeed, or 503', async () => {
+  const tally = tallyOf('database', 'serialization errors')
   await configure("SET default_transaction_isolation = 'serializable'")
   const load = await startLoad(service.url, { mayRefuse: true, clients: 5, equalContents: 1e6 })
   // Another process on the same database: the statements of one come one after the other.
   const other = await store.start({ BYTES_DB_URI: postgres.uri })
   const otherLoad = await startLoad(other.url, { mayRefuse: true })
-  const violations: string[] = []
-  let tried = 0
+  const { violations } = tally
   try {
     const failed = () => postgres.logged('could not serialize access')
     const before = failed()
     await vi.waitFor(() => expect(failed()).toBeGreaterThan(before + (isFull ? 500 : 5)), PATIENCE)
     await Promise.all([load.stop(), otherLoad.stop()])
-    tried = failed() - before
+    tally.tried = failed() - before
     const uploads = [...load.uploads, ...otherLoad.uploads]
-    violations.push(...load.violations, ...otherLoad.violations)
     violations.push(...(await checkUploads(service.url, postgres.query, uploads)))
     violations.push(...(await checkEvents(postgres.query, [])).violations)
   } finally {
     await Promise.all([load.stop(), otherLoad.stop()])
+    violations.push(...load.violations, ...otherLoad.violations)
     await configure('RESET default_transaction_isolation')
-    reportTried('database', 'serialization errors', { tried, violations: violations.length })
   }
   expect(violations).toEqual([])
   expect(await other.stop()).toBe(0)
@@ -176,6 +177,7 @@ it('concurrent changes cannot be serialized: they succeed, or 503', async () => 
 it.each([2, 105])(
   'an upload of %d files that is ended by a deadlock is stored all the same',
   async (count) => {
+    tallyOf('database', `deadlock of ${count} files`).tried = 1
     const client = await login(service.url)
     const job = exampleJob()
     expect((await client.postJson('/bytes/boefje_meta', job)).status).toBe(201)
@@ -197,7 +199,6 @@ it.each([2, 105])(
        VALUES ('org', $1, 1, repeat('a', 128), 1, 'IDENTITY')`,
         [digest],
       )
-    let violations = 1
     try {
       // The upload is the one that finds the deadlock, and is ended by it.
       await rival.query("SET deadlock_timeout = '10min'; BEGIN")
@@ -218,10 +219,8 @@ it.each([2, 105])(
         ids: (await (await answer).json()) as Record<string, string>,
       }
       expect(await checkUploads(service.url, postgres.query, [upload])).toEqual([])
-      violations = 0
     } finally {
       await rival.end()
-      reportTried('database', `deadlock of ${count} files`, { tried: 1, violations })
     }
   },
 )

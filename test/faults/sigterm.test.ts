@@ -4,10 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
 import { errorsLogged, eventually, openWire, query } from '../acceptance/helpers.js'
 import { type Client, login } from '../support/client.js'
-import { isFull, reportTried } from '../support/fault-report.js'
+import { isFull } from '../support/fault-report.js'
 import { type QueueReader, readQueue } from '../support/queue.js'
 import { type TestService, type TestStore, testStore } from '../support/service.js'
 import { stateOfStore } from '../support/store-check.js'
+import { tallyOf } from '../support/tally.js'
 import { uploadBy, WAYS } from '../support/ways.js'
 
 const ROUNDS = isFull ? 30 : 3
@@ -68,8 +69,9 @@ async function halfAnUpload(service: TestService, client: Client) {
 }
 
 it('SIGTERM under load lets what is in flight finish, and loses nothing', async () => {
+  const tally = tallyOf('signals', 'uploads around a SIGTERM')
   const acknowledged: string[] = []
-  const wrong: string[] = []
+  const wrong = tally.violations
   for (let round = 0; round < ROUNDS; round++) {
     const service = await store.start({ QUEUE_URI: inject('brokerUris').sigterm })
     const client = await login(service.url)
@@ -91,6 +93,7 @@ it('SIGTERM under load lets what is in flight finish, and loses nothing', async 
       if (id === undefined) wrong.push('an upload in flight was not finished')
       else acknowledged.push(id)
     }
+    tally.tried += halves.length + done.length
     const code = await stopped
     if (code !== 0) wrong.push(`it ended with ${code}`)
     wrong.push(...errorsLogged(service.log()))
@@ -111,9 +114,7 @@ it('SIGTERM under load lets what is in flight finish, and loses nothing', async 
   for (const id of ids) if (!arrived.has(id)) wrong.push(`${id} was not announced`)
   const { damaged, temporary } = await stateOfStore(store)
   wrong.push(...[...damaged, ...temporary].map((name) => `${name} is damaged or left over`))
-  const tried = acknowledged.length
-  reportTried('signals', 'uploads around a SIGTERM', { tried, violations: wrong.length })
   expect(wrong).toEqual([])
-  expect(tried).toBeGreaterThan(ROUNDS * (IN_FLIGHT + 2 * UPLOADERS))
+  expect(acknowledged.length).toBeGreaterThan(ROUNDS * (IN_FLIGHT + 2 * UPLOADERS))
   expect(await last.stop()).toBe(0)
 }, 600_000)

@@ -3,8 +3,9 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
-import { isFull, reportTried } from '../support/fault-report.js'
+import { isFull } from '../support/fault-report.js'
 import { type TestStore, testStore } from '../support/service.js'
+import { tallyOf } from '../support/tally.js'
 
 const SOAK = fileURLToPath(new URL('../../bench/soak.mjs', import.meta.url))
 const MINUTES = isFull ? Number(process.env.BYTES_SOAK_MINUTES ?? 5) : 0.2
@@ -62,16 +63,14 @@ async function runSoak(): Promise<{ code: number | null; output: string; complai
 it(
   `mixed traffic for ${MINUTES} minutes`,
   async () => {
+    const tally = tallyOf('load', `requests of a soak of ${MINUTES} minutes`)
     const { code, output, complaints } = await runSoak()
     const line = output.split('\n').find((text) => text.startsWith('{'))
     if (line === undefined) throw new Error(`the soak ended with ${code}: ${output}${complaints}`)
     const result = JSON.parse(line) as SoakResult
-    const requests = result.kinds.reduce((sum, kind) => sum + kind.requests, 0)
-    reportTried('load', `requests of a soak of ${MINUTES} minutes`, {
-      tried: requests,
-      violations: result.violations.length,
-    })
-    expect(result.violations, complaints).toEqual([])
+    tally.tried = result.kinds.reduce((sum, kind) => sum + kind.requests, 0)
+    tally.violations.push(...result.violations)
+    expect(tally.violations, complaints).toEqual([])
     expect(code).toBe(0)
     // It was a soak, and not a program that did nothing.
     expect(result.kinds.map(({ kind }) => kind)).toEqual(

@@ -9,6 +9,7 @@ import { eventually, sample } from '../acceptance/helpers.js'
 import { type Client, login } from '../support/client.js'
 import { postgresProxy } from '../support/proxy.js'
 import { type TestService, type TestStore, testStore } from '../support/service.js'
+import { tallyOf } from '../support/tally.js'
 import { startTestAuthority, type TestAuthority } from '../support/tsa.js'
 import { type AuthorityProxy, type Mode, startAuthorityProxy } from '../support/tsa-proxy.js'
 
@@ -106,6 +107,7 @@ const metric = async (client: Client, name: string): Promise<number> =>
   sample(await (await client.request('/metrics')).text(), name) ?? 0
 
 it('an authority may refuse, hang, answer garbage, for another imprint or repeat itself', async () => {
+  const tally = tallyOf('timestamps', 'faults of an authority')
   const service = await start({ BYTES_RFC3161_TIMEOUT_SECONDS: '2' })
   const client = await login(service.url)
   const provider = new URL(proxy.url).host
@@ -126,6 +128,7 @@ it('an authority may refuse, hang, answer garbage, for another imprint or repeat
     const waiting = await filesOf(ids)
     expect(waiting.filter(({ link }) => link !== null)).toHaveLength(1)
     await eventually(async () => (await metric(client, name)) > before, `${mode}: ${reason}`)
+    tally.tried++
   }
   expect(await metric(client, 'bytes_pending_hashes')).toBe(ids.length - 1)
   expect(await pendingCount()).toBe(ids.length - 1)
@@ -151,7 +154,8 @@ it.each([
   ['in batches', 6, 4],
 ])(
   'kill -9 in the middle of stamping loses no pending hash: %s',
-  async (_, kills, size) => {
+  async (how, kills, size) => {
+    const tally = tallyOf('timestamps', `kills while files are stamped ${how}`)
     const settings = {
       // Short, so that the claims of the dead end soon.
       BYTES_RFC3161_TIMEOUT_SECONDS: '2',
@@ -170,6 +174,7 @@ it.each([
       if (round % 3 === 0) await sleep((round * 37) % 100)
       else await eventually(() => proxy.stamped.length >= stamped + wanted, 'some were stamped')
       await service.kill()
+      tally.tried++
       const { rows } = await pool.query('SELECT 1 FROM pending_hash WHERE claim_id IS NOT NULL')
       if (rows.length > 0) killedAtWork++
     }
@@ -189,11 +194,13 @@ it.each([
 )
 
 it('two instances share the hashes, and have none stamped twice', async () => {
+  const tally = tallyOf('timestamps', 'files that two instances share')
   const services = [await start(), await start()]
   const clients = await Promise.all(services.map(({ url }) => login(url)))
   const ids: string[] = []
   await proxy.behave('refuses')
   for (const client of clients) ids.push(...(await uploadMany(client, 60)))
+  tally.tried = ids.length
   await proxy.behave('works')
   await allStamped()
   await expectVerified(ids)
@@ -206,6 +213,7 @@ it('two instances share the hashes, and have none stamped twice', async () => {
 }, 120_000)
 
 it('the second authority is asked while the first is down, and is the one that is recorded', async () => {
+  tallyOf('timestamps', 'a second authority').tried = 1
   const second = await startAuthorityProxy(authority.url)
   try {
     await proxy.behave('refuses')
@@ -232,6 +240,7 @@ it('the second authority is asked while the first is down, and is the one that i
 }, 120_000)
 
 it('SIGTERM does not wait for an authority that hangs, and lets others claim', async () => {
+  tallyOf('timestamps', 'SIGTERM while an authority hangs').tried = 1
   await proxy.behave('hangs')
   // Far longer than this test may take.
   const service = await start({ BYTES_RFC3161_TIMEOUT_SECONDS: '300' })
@@ -251,6 +260,7 @@ it('SIGTERM does not wait for an authority that hangs, and lets others claim', a
 }, 60_000)
 
 it('timestamps that come while the database is away are not lost', async () => {
+  tallyOf('timestamps', 'outages of the database').tried = 1
   const database = await postgresProxy(store.databaseUri)
   await database.open()
   try {
@@ -275,12 +285,14 @@ it('timestamps that come while the database is away are not lost', async () => {
 }, 60_000)
 
 it('files share timestamps in batches', async () => {
+  const tally = tallyOf('timestamps', 'files in batches')
   const service = await start({
     BYTES_TIMESTAMP_BATCH_SIZE: '10',
     BYTES_TIMESTAMP_BATCH_SECONDS: '2',
   })
   const client = await login(service.url)
   const ids = await uploadMany(client, 25)
+  tally.tried = ids.length
   await allStamped()
   const files = await expectVerified(ids)
   expect(proxy.stamped).toHaveLength(3)
@@ -300,9 +312,11 @@ it('files share timestamps in batches', async () => {
 }, 60_000)
 
 it('requests to an authority keep their distance', async () => {
+  const tally = tallyOf('timestamps', 'requests at a distance')
   const service = await start({ BYTES_RFC3161_MIN_INTERVAL_MS: '300' })
   const began = performance.now()
   const ids = await uploadMany(await login(service.url), 4)
+  tally.tried = ids.length
   await allStamped()
   await expectVerified(ids)
   expect(performance.now() - began).toBeGreaterThan(850)

@@ -44,9 +44,24 @@ export function collectReports(): () => void {
   }
 }
 
+/** Cases of one name, such as those of a table of tests, are one row. */
+function merged(lines: readonly Line[]): Line[] {
+  const rows = new Map<string, Line>()
+  for (const line of lines) {
+    const key = JSON.stringify([line.area, line.what])
+    const { tried = 0, violations = 0 } = rows.get(key) ?? {}
+    rows.set(key, {
+      ...line,
+      tried: tried + line.tried,
+      violations: violations + line.violations,
+    })
+  }
+  return [...rows.values()]
+}
+
 function tableOf(lines: readonly Line[]): string {
   const sum = (key: keyof Tried): number => lines.reduce((total, line) => total + line[key], 0)
-  const rows = [...lines]
+  const rows = merged(lines)
     .sort((a, b) => a.area.localeCompare(b.area) || a.what.localeCompare(b.what))
     .concat({ area: 'all', what: '', tried: sum('tried'), violations: sum('violations') })
     .map(({ area, what, tried, violations }) => [area, what, `${tried}`, `${violations}`])

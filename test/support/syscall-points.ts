@@ -54,9 +54,9 @@ export const SOCKET_CALLS: Readonly<Record<string, readonly string[]>> = {
 
 /** Calls that make new connections. */
 export const CONNECT_CALLS: Readonly<Record<string, readonly string[]>> = {
-  socket: ['EMFILE'],
+  socket: ['EMFILE', 'ENFILE'],
   connect: ['ECONNRESET', 'EIO'],
-  accept4: ['EMFILE', 'ENOBUFS'],
+  accept4: ['EMFILE', 'ENFILE', 'ENOBUFS'],
 }
 
 /** All that can be done to the calls that an upload was seen to make. */
