@@ -38,9 +38,9 @@ function summary(result: AuditResult): string {
   const { blobs, verified, verifiedBytes, complete, findings, removed, young } = result
   const rest = complete ? '' : '; the time was over before all contents were read'
   const recent =
-    young === 0 ? '' : `${young} files that nothing refers to are younger than the grace time\n`
-  return `${blobs} blobs, ${verified} contents verified (${verifiedBytes} bytes)${rest}
-${recent}${findings} findings, ${removed} of them removed\n`
+    young === 0 ? '' : `files that nothing refers to, younger than the grace time: ${young}\n`
+  return `blobs: ${blobs}; contents verified: ${verified} (${verifiedBytes} bytes)${rest}
+${recent}findings: ${findings}; of them removed: ${removed}\n`
 }
 
 function jsonOutput(write: (text: string) => void): AuditOutput {

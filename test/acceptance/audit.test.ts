@@ -123,7 +123,7 @@ describe('bytes audit', () => {
     const text = await run()
     expect(text.code).toBe(0)
     expect(text.stdout).toBe(
-      '4 blobs, 4 contents verified (2000011 bytes)\n0 findings, 0 of them removed\n',
+      'blobs: 4; contents verified: 4 (2000011 bytes)\nfindings: 0; of them removed: 0\n',
     )
   })
 
@@ -167,7 +167,7 @@ describe('bytes audit', () => {
     const text = await run('--sweep')
     expect(text.code).toBe(1)
     expect(text.stdout).toContain(`raw files ${ids[0]} ${again}`)
-    expect(text.stdout).toContain('6 findings, 0 of them removed')
+    expect(text.stdout).toContain('findings: 6; of them removed: 0')
     // What is wrong is not served, and the next upload of the same content heals it.
     expect((await client.request(`/bytes/raw/${ids[0]}`)).status).toBe(500)
     await stored(...contents)
