@@ -210,6 +210,7 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
       const opened = await filesOf(before.pid)
       let outcome: Outcome | undefined
       let recorded: readonly TracedCall[] = []
+      let lost = false
       const violations: string[] = []
       const prepared = await withConnection(async (connection) => {
         const made = await prepare(point.form, connection)
@@ -220,7 +221,8 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
           outcome = await made.attempts.attempt(connection)
         } catch (error) {
           // A connection that is lost is no answer; anything else is a finding.
-          if (!isLost(error)) violations.push(String(error))
+          lost = isLost(error)
+          if (!lost) violations.push(String(error))
         }
         await eventually(async () => !isAlive(before) || (await settled()), 'it is done or dead')
         recorded = await trace.end()
@@ -228,7 +230,9 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
       })
       const met = recorded.find((each) => each.call === call && each.when === when)
       const hit = met !== undefined && counts(met)
-      if (fault === KILL && hit) await eventually(() => !isAlive(before), 'the process is dead')
+      // It may have been killed at a call that does not count.
+      if (fault === KILL && (met !== undefined || lost))
+        await eventually(() => !isAlive(before), 'the process is dead')
       const died = !isAlive(before)
       if (died && fault !== KILL && hit) violations.push('the service has ended')
       violations.push(...(await after(point, prepared, outcome)))

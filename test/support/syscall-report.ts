@@ -45,7 +45,12 @@ export async function tryPoints(
       tallies.set(what, tally)
       let hit = false
       for (let attempt = 0; attempt < ATTEMPTS && !hit; attempt++) {
-        const result = await benchOf(point).run(point)
+        const result = await benchOf(point)
+          .run(point)
+          .catch((error: unknown) => {
+            tally.violations++
+            throw error
+          })
         hit = result.hit
         tally.violations += result.violations.length
         for (const text of result.violations) {
