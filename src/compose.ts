@@ -27,14 +27,17 @@ import { createRabbitMQEventManager } from './events/rabbitmq.js'
 import { createCountsReader, shared } from './flows/counts.js'
 import type { IngestPorts } from './flows/ingest.js'
 import { ingestFile } from './flows/ingest-file.js'
+import { tellOfMissingBlobs } from './flows/missing-blobs.js'
 import { type Relay, startRelay } from './flows/relay.js'
 import { createResumableUploads, type ResumableUploads } from './flows/resumable.js'
 import { Traffic } from './flows/traffic.js'
 import { startUploadSweep } from './flows/upload-sweep.js'
+import { createAuditRows } from './meta/audit.js'
 import { createBlobKeys } from './meta/blob-keys.js'
 import { createOutbox } from './meta/outbox.js'
 import { createMetaRepository } from './meta/repository.js'
 import { createScrubRows } from './meta/scrub.js'
+import { createAuditFiles } from './raw/audit-files.js'
 import { UploadCipher } from './raw/upload-cipher.js'
 import { openUploadStore } from './raw/upload-store.js'
 import type { Settings } from './settings.js'
@@ -177,6 +180,11 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
     const uploads = await composeUploads(settings, credentials.secret, ingestPorts)
     const sweep = startUploadSweep(uploads, log)
     releases.push(() => sweep.stop())
+    await tellOfMissingBlobs(
+      createAuditRows(database.pool),
+      createAuditFiles(settings.dataDir),
+      log,
+    )
     const traffic = new Traffic(MUCH_TRAFFIC)
     const scrub = composeScrub(settings, database.pool, traffic, log, metrics.countBlobError)
     if (scrub) releases.push(() => scrub.stop())

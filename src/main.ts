@@ -63,7 +63,7 @@ async function main(argv: string[]): Promise<number> {
   } catch (error) {
     if (!isUsageError(error)) throw error
     // Node adds how to write a file name that begins with a dash.
-    const text = error.message.replace(/\. To specify a positional .*$/s, '')
+    const text = error.message.replace(/\. To specify a positional .*$/s, '').replaceAll('\n', ' ')
     return usageError(text, name === 'serve' ? undefined : name)
   }
 }

@@ -134,7 +134,10 @@ export function startScrub(options: ScrubOptions): Scrub {
       } catch (error) {
         if (signal.aborted) return
         failures += 1
-        if (failures === 1) log.warn({ err: error }, 'stored content cannot be checked for now')
+        if (failures === 1) {
+          const reason = error instanceof Error ? error.message : String(error)
+          log.warn({ reason, err: error }, 'stored content cannot be checked for now')
+        }
         await rest(RETRY_MS, signal)
       }
     }

@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { open, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { BytesError } from '../domain/errors.js'
 import type { FileMiddleware, RawRepository } from '../domain/ports.js'
 import { createDiskReader } from './disk-reader.js'
 import { createDiskWriter } from './disk-writer.js'
-import { makeDirectories, writeFully } from './durable.js'
+import { hasCode, makeDirectories, writeFully } from './durable.js'
 import { Folders } from './folders.js'
 import { FreeSpace } from './free-space.js'
 import { storageErrors } from './storage-errors.js'
@@ -88,11 +89,23 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
         } finally {
           await rm(probe, { force: true })
         }
+        await expectBlobs(dataDir)
         await space.expect(0)
         return { freeBytes: await space.free() }
       }),
 
     ensureRoom: (bytes) => space.expect(bytes),
+  }
+}
+
+/** @throws BytesError `storage_unavailable` when the folder of the blobs has gone since the start */
+async function expectBlobs(dataDir: string): Promise<void> {
+  try {
+    await stat(join(dataDir, 'blobs'))
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT')) throw error
+    const message = 'the folder of the blobs is gone: mount it, or put it back'
+    throw new BytesError('storage_unavailable', message, { cause: error })
   }
 }
 
