@@ -24,7 +24,7 @@ import { isFull, reportTried } from '../support/fault-report.js'
 import { silentLog } from '../support/postgres.js'
 import { boefjeMeta } from '../support/rows.js'
 
-const ROUNDS = isFull ? 10_000 : 300
+const ROUNDS = isFull ? 10_000 : 200
 const AT_ONCE = 16
 const GRACE_SECONDS = 24 * 60 * 60
 const ORGANIZATION = 'org'

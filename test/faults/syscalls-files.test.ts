@@ -9,7 +9,7 @@ import { tryPoints } from '../support/syscall-report.js'
 import { PLAIN_FORMS, SEALED_FORMS, type UploadForm } from '../support/upload-forms.js'
 
 /** Points of the bounded form. */
-const ERRORS = 32
+const ERRORS = 26
 const KILLS = 8
 
 const problem = await straceProblem()

@@ -23,12 +23,21 @@ export async function login(url: string): Promise<Client> {
   if (answer.status !== 200) throw new Error(`log-in answered ${answer.status}`)
   const { access_token: token } = (await answer.json()) as { access_token: string }
 
-  const request: Client['request'] = (path, init = {}) =>
-    fetch(`${url}${path}`, {
-      redirect: 'manual',
-      ...init,
-      headers: { authorization: `Bearer ${token}`, ...init.headers },
-    })
+  const request: Client['request'] = async (path, init = {}) => {
+    const send = (): Promise<Response> =>
+      fetch(`${url}${path}`, {
+        redirect: 'manual',
+        ...init,
+        headers: { authorization: `Bearer ${token}`, ...init.headers },
+      })
+    try {
+      return await send()
+    } catch (error) {
+      // The service ends idle connections: a request may meet that, and is then repeated (RFC 9112, 9.3.1).
+      if ((init.method ?? 'GET') !== 'GET' || !isClosed(error)) throw error
+      return send()
+    }
+  }
   const expectStatus = async (answer: Response, status: number): Promise<Response> => {
     if (answer.status !== status) {
       throw new Error(`${answer.url} answered ${answer.status}: ${await answer.text()}`)
@@ -64,6 +73,11 @@ export async function login(url: string): Promise<Client> {
     },
   }
 }
+
+const isClosed = (error: unknown): boolean =>
+  error instanceof TypeError &&
+  error.cause instanceof Error &&
+  error.cause.message === 'other side closed'
 
 export function exampleJob(fields: Record<string, unknown> = {}) {
   return {
