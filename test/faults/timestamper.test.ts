@@ -151,8 +151,8 @@ it('an authority may refuse, hang, answer garbage, for another imprint or repeat
 }, 180_000)
 
 it.each([
-  ['one by one', isFull ? 12 : 5, 1],
-  ['in batches', isFull ? 6 : 3, 4],
+  ['one by one', isFull ? 24 : 10, 1],
+  ['in batches', isFull ? 12 : 6, 4],
 ])(
   'kill -9 in the middle of stamping loses no pending hash: %s',
   async (how, kills, size) => {
