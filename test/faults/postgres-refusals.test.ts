@@ -11,8 +11,9 @@ import { type TestService, type TestStore, testStore } from '../support/service.
 import { tallyOf } from '../support/tally.js'
 import { checkEvents, checkUploads } from '../support/uploads-check.js'
 
-const PATIENCE = { timeout: 60_000, interval: 50 }
+const PATIENCE = { timeout: isFull ? 600_000 : 60_000, interval: 50 }
 const ROUNDS = isFull ? 10 : 1
+vi.setConfig({ testTimeout: isFull ? 900_000 : 60_000 })
 
 let postgres: PrivatePostgres
 let store: TestStore
@@ -159,7 +160,7 @@ it('concurrent changes cannot be serialized: they succeed, or 503', async () => 
   try {
     const failed = () => postgres.logged('could not serialize access')
     const before = failed()
-    await vi.waitFor(() => expect(failed()).toBeGreaterThan(before + (isFull ? 500 : 5)), PATIENCE)
+    await vi.waitFor(() => expect(failed()).toBeGreaterThan(before + (isFull ? 100 : 5)), PATIENCE)
     await Promise.all([load.stop(), otherLoad.stop()])
     tally.tried = failed() - before
     const uploads = [...load.uploads, ...otherLoad.uploads]
