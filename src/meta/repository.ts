@@ -7,6 +7,7 @@ import { createOutboxState } from './outbox.js'
 import { createRawFiles } from './raw-files.js'
 import { translated } from './sqlstate.js'
 import { createUploads } from './uploads.js'
+import { withClient } from './with-client.js'
 
 /** The table that an upload needs and that came last. */
 const CHECK = `
@@ -21,16 +22,20 @@ export function createMetaRepository({ drizzle, pool, uploads }: Database): Meta
     ...createUploads(uploads),
     ...createCounts(pool),
     ...createOutboxState(pool),
-    check: async () => {
-      const { rows } = await translated(() =>
-        pool.query<Record<'standby' | 'readOnly' | 'migrated', boolean>>(CHECK),
-      )
-      const { standby = false, readOnly = false, migrated = false } = rows[0] ?? {}
-      if (standby)
-        throw new BytesError('database_unavailable', 'the database is a read-only standby')
-      if (readOnly) throw new BytesError('database_unavailable', 'the database is read-only')
-      if (!migrated)
-        throw new BytesError('database_unavailable', 'the database lacks the migrations')
-    },
+    // A connection that is found wanting is closed: its session stays read-only when the server is so
+    // no more, and the next check would find it again.
+    check: () =>
+      translated(() =>
+        withClient(pool, async (client) => {
+          const { rows } =
+            await client.query<Record<'standby' | 'readOnly' | 'migrated', boolean>>(CHECK)
+          const { standby = false, readOnly = false, migrated = false } = rows[0] ?? {}
+          if (standby)
+            throw new BytesError('database_unavailable', 'the database is a read-only standby')
+          if (readOnly) throw new BytesError('database_unavailable', 'the database is read-only')
+          if (!migrated)
+            throw new BytesError('database_unavailable', 'the database lacks the migrations')
+        }),
+      ),
   }
 }

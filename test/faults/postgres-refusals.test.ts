@@ -213,7 +213,8 @@ it.each([2, 105])(
       await insert(digests[0])
       await rival.query('ROLLBACK')
       expect((await answer).status).toBe(200)
-      expect(postgres.logged('deadlock detected')).toBe(before + 1)
+      // The server's log comes late: one of an earlier test may be among them.
+      expect(postgres.logged('deadlock detected')).toBeGreaterThan(before)
       const upload = {
         job: job.id,
         files,
