@@ -310,6 +310,8 @@ describe('the connection', () => {
     const kept = outgoingEvents(50)
     expect(new Set(await manager.publish(kept))).toEqual(new Set([true]))
     await closeConsumer()
+    // What the broker knows of a queue that is new reaches its disk later than confirmed messages do.
+    expect(await broker.evaluate('mnesia:sync_log()')).toBe('ok')
     const killing = broker.kill()
     // Until it is dead it may confirm any number.
     let results: readonly boolean[] = []
