@@ -4,15 +4,7 @@ import { mkdir, open, readFile, rename, rm, truncate, utimes, writeFile } from '
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Client, login } from '../support/client.js'
-import {
-  PASSWORD,
-  runProcess,
-  SECRET,
-  type TestService,
-  type TestStore,
-  testStore,
-  USERNAME,
-} from '../support/service.js'
+import { runProcess, type TestService, type TestStore, testStore } from '../support/service.js'
 import { eventually, filesBelow, query, sample } from './helpers.js'
 
 interface Found {
@@ -43,13 +35,7 @@ beforeEach(async () => {
 afterEach(() => store.remove())
 
 const runOn = (databaseUri: string, ...args: string[]) =>
-  runProcess(['audit', ...args], {
-    BYTES_USERNAME: USERNAME,
-    BYTES_PASSWORD: PASSWORD,
-    BYTES_SECRET: SECRET,
-    BYTES_DB_URI: databaseUri,
-    BYTES_DATA_DIR: store.dataDir,
-  })
+  store.run(['audit', ...args], { BYTES_DB_URI: databaseUri })
 const run = (...args: string[]) => runOn(store.databaseUri, ...args)
 
 async function audit(...args: string[]): Promise<Report & { code: number | null }> {

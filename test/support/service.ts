@@ -43,12 +43,21 @@ export interface TestService {
   kill(): Promise<void>
 }
 
+/** What a process has printed, and its exit code. */
+export interface Ended {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
 /** A data directory and a database that outlive the processes that use them. */
 export interface TestStore {
   readonly dataDir: string
   readonly databaseUri: string
   /** Starts a process on this store. */
   start(environment?: Environment, how?: How): Promise<TestService>
+  /** Runs a command of the program on this store to its end. */
+  run(args: readonly string[], environment?: Environment): Promise<Ended>
   /** Stops what still runs and removes everything. */
   remove(): Promise<void>
 }
@@ -61,16 +70,19 @@ export async function testStore(server?: string): Promise<TestStore> {
   const databaseUri = await createDatabase(adminUri, name, template)
   const dataDir = await mkdtemp(join(tmpdir(), 'bytes-test-data-'))
   const running = new Set<TestService>()
+  const ours = {
+    BYTES_USERNAME: USERNAME,
+    BYTES_PASSWORD: PASSWORD,
+    BYTES_SECRET: SECRET,
+    BYTES_DB_URI: databaseUri,
+    BYTES_DATA_DIR: dataDir,
+  }
   return {
     dataDir,
     databaseUri,
     start: async (environment = {}, how = {}) => {
       const settings = {
-        BYTES_USERNAME: USERNAME,
-        BYTES_PASSWORD: PASSWORD,
-        BYTES_SECRET: SECRET,
-        BYTES_DB_URI: databaseUri,
-        BYTES_DATA_DIR: dataDir,
+        ...ours,
         BYTES_PORT: '0',
         BYTES_LOGGING_FORMAT: 'json',
         BYTES_TOKEN_RATE_LIMIT: '100000',
@@ -80,6 +92,7 @@ export async function testStore(server?: string): Promise<TestStore> {
       running.add(service)
       return service
     },
+    run: (args, environment = {}) => runProcess(args, { ...ours, ...environment }),
     remove: async () => {
       for (const service of running) await service.kill()
       await dropDatabase(adminUri, name)
@@ -93,7 +106,7 @@ export async function runProcess(
   args: readonly string[],
   environment: Environment,
   input?: Uint8Array,
-): Promise<{ code: number | null; stdout: string; stderr: string }> {
+): Promise<Ended> {
   const child = spawnProcess(args, environment, input === undefined ? 'ignore' : 'pipe')
   child.stdin?.end(input)
   let stdout = ''
