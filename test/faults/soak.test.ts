@@ -3,12 +3,12 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
-import { isFull } from '../support/fault-report.js'
+import { isFull, reportText } from '../support/fault-report.js'
 import { type TestStore, testStore } from '../support/service.js'
 import { tallyOf } from '../support/tally.js'
 
 const SOAK = fileURLToPath(new URL('../../bench/soak.mjs', import.meta.url))
-const MINUTES = isFull ? Number(process.env.BYTES_SOAK_MINUTES ?? 5) : 0.2
+const MINUTES = isFull ? Number(process.env.BYTES_SOAK_MINUTES ?? 30) : 0.2
 /** MiB, after the first third of the time. */
 const MAX_RISE = 96
 
@@ -68,6 +68,7 @@ it(
     const line = output.split('\n').find((text) => text.startsWith('{'))
     if (line === undefined) throw new Error(`the soak ended with ${code}: ${output}${complaints}`)
     const result = JSON.parse(line) as SoakResult
+    if (isFull) reportText(output.replace(`${line}\n`, ''))
     tally.tried = result.kinds.reduce((sum, kind) => sum + kind.requests, 0)
     tally.violations.push(...result.violations)
     expect(tally.violations, complaints).toEqual([])

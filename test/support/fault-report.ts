@@ -30,6 +30,12 @@ export function reportTried(area: string, what: string, { tried, violations }: T
   appendFileSync(path, `${JSON.stringify(line)}\n`)
 }
 
+/** A report of its own, such as of times: it comes after the table, as it is. */
+export function reportText(text: string): void {
+  const path = process.env[REPORT]
+  if (path !== undefined) appendFileSync(path, `${JSON.stringify(text)}\n`)
+}
+
 /** Has the test processes leave what they tried; the result prints it and removes the file. */
 export function collectReports(): () => void {
   const folder = mkdtempSync(join(tmpdir(), 'bytes-faults-'))
@@ -37,10 +43,17 @@ export function collectReports(): () => void {
   appendFileSync(path, '')
   process.env[REPORT] = path
   return () => {
-    const lines = readFileSync(path, 'utf8').split('\n').filter(Boolean)
+    const reports = readFileSync(path, 'utf8')
+      .split('\n')
+      .filter(Boolean)
+      .map((line): Line | string => JSON.parse(line))
     rmSync(folder, { recursive: true })
     delete process.env[REPORT]
-    if (lines.length > 0) process.stdout.write(tableOf(lines.map((line) => JSON.parse(line))))
+    const lines = reports.filter((report) => typeof report !== 'string')
+    if (lines.length > 0) process.stdout.write(tableOf(lines))
+    for (const text of reports.filter((report) => typeof report === 'string')) {
+      process.stdout.write(`\n${text}`)
+    }
   }
 }
 
