@@ -49,6 +49,12 @@ export interface ServerOptions {
 /** How often slow heads are looked for. */
 const CHECKING_MS = 1000
 
+/**
+ * How long an idle connection is kept, in milliseconds: longer than proxies keep theirs (nginx and
+ * others 60 s), so that none sends a request on one that is just being closed here.
+ */
+const KEEP_ALIVE_MS = 75_000
+
 /** @throws the error of `listen`, such as EADDRINUSE */
 export async function startServer(app: Hono<App>, options: ServerOptions): Promise<RunningServer> {
   const { host, port, headersMs, idleMs, log } = options
@@ -64,6 +70,7 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
     headersTimeout: headersMs,
     // A large body takes its time; whoever reads it watches for clients that fall silent.
     requestTimeout: 0,
+    keepAliveTimeout: KEEP_ALIVE_MS,
     connectionsCheckingInterval: CHECKING_MS,
   }
   const over = new WeakSet<Socket>()

@@ -64,3 +64,13 @@ describe('a client that was answered before the end of its body', () => {
     await once(socket, 'close')
   })
 })
+
+it('keeps an idle connection for longer than proxies do', async () => {
+  const { socket, answers } = await open()
+  socket.write(GET)
+  await answers(1)
+  // The listener of the answer's end has set it by the time that a turn of the event loop is over.
+  await new Promise(setImmediate)
+  expect(serverEnd.timeout).toBeGreaterThan(60_000)
+  socket.destroy()
+})
