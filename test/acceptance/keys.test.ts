@@ -130,7 +130,9 @@ describe('bytes keys rotate', () => {
     await insert(null, 2)
     expect(await status()).toEqual({ keys: [row(current, 3), row(old, 1200)], unencrypted: 2 })
     const { code, stdout, stderr } = await keys(['rotate', '--batch', '100'])
-    expect([code, stderr]).toEqual([0, ''])
+    expect(code).toBe(0)
+    // On a slow machine it tells how far it is.
+    expect(stderr.replace(/^\w+ +\d+ %.*$/gm, '').trim()).toBe('')
     expect(stdout).toBe(`1200 keys re-sealed to ${current.id}, 0 failed, 0 left\n`)
     expect(await status()).toEqual({ keys: [row(current, 1203), row(old, 0)], unencrypted: 2 })
 

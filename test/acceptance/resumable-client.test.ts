@@ -34,7 +34,7 @@ const settings = (job: string): UploadOptions => ({
   headers: { authorization: `Bearer ${client.token}` },
   metadata: { boefje_meta_id: job, filename: 'large.bin', tags: '["application/large"]' },
   chunkSize: MEBIBYTE,
-  retryDelays: Array.from({ length: 100 }, () => 50),
+  retryDelays: Array.from({ length: 1_000 }, () => 50),
 })
 
 /** Uploads to the end. */

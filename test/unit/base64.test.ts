@@ -158,7 +158,7 @@ describe('decodeBase64', () => {
     )
   })
 
-  it('copes with 200 MB, clean, in lines and damaged', { timeout: 60_000 }, () => {
+  it('copes with 200 MB, clean, in lines and damaged', () => {
     const block = Buffer.from(Array.from({ length: 57 * 256 }, (_, i) => (i * 7919) & 0xff))
     const line = block.toString('base64')
     const count = Math.floor(200e6 / line.length)
