@@ -1,6 +1,7 @@
 import type pg from 'pg'
 import { type AuditRows, MAX_RAW_FILES } from '../domain/audit.js'
 import { BytesError } from '../domain/errors.js'
+import { markVerified } from './mark-verified.js'
 import { translated } from './sqlstate.js'
 import { readWhole } from './with-client.js'
 
@@ -31,10 +32,6 @@ const AT = `
     WHERE address = wanted.address AND ($2::text IS NULL OR organization = $2)
     OFFSET 0
   ) found`
-
-const MARK = `
-  UPDATE blob SET verified_at = clock_timestamp(), verify_claimed_until = NULL
-  WHERE id = ANY($1::bigint[])`
 
 /** The foreign key lets no row go that a raw file has got in the meantime. */
 const REMOVE_BLOB = `
@@ -84,9 +81,6 @@ const REMOVE_TOKENS = `
   DELETE FROM timestamp_token t WHERE t.id = ANY($1::bigint[]) AND ${WITHOUT_RECORD('$2')}
   RETURNING t.id::float8 AS id`
 
-/** Of a statement that meets another one on the same rows. */
-const ATTEMPTS = 5
-
 /** What an audit reads and sweeps, on Postgres. */
 export function createAuditRows(pool: pg.Pool): AuditRows {
   const run = <Row extends pg.QueryResultRow>(text: string, values: unknown[] = []) =>
@@ -115,9 +109,7 @@ export function createAuditRows(pool: pg.Pool): AuditRows {
         blobId,
         MAX_RAW_FILES,
       ]),
-    markVerified: async (verified) => {
-      if (verified.length > 0) await repeated(() => run(MARK, [verified]))
-    },
+    markVerified: (verified) => markVerified(pool, verified),
     removeBlobRow: async (id, graceSeconds) => {
       try {
         const { rowCount } = await translated(() => pool.query(REMOVE_BLOB, [id, graceSeconds]))
@@ -137,18 +129,5 @@ export function createAuditRows(pool: pg.Pool): AuditRows {
     unnamedTokens: (afterId, graceSeconds, limit) =>
       idsOfWhole(TOKENS, [afterId, graceSeconds, limit]),
     removeUnnamedTokens: (tokens, graceSeconds) => ids(REMOVE_TOKENS, [tokens, graceSeconds]),
-  }
-}
-
-/** Of statements that wait for each other's rows Postgres ends one, which may simply try again. */
-async function repeated(statement: () => Promise<unknown>): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      await statement()
-      return
-    } catch (error) {
-      const conflict = error instanceof BytesError && error.code === 'database_conflict'
-      if (!conflict || attempt === ATTEMPTS) throw error
-    }
   }
 }

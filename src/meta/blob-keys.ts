@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import type { BlobKey, BlobKeys } from '../domain/blob-keys.js'
-import { BytesError } from '../domain/errors.js'
+import { repeated } from './repeated.js'
 import { translated } from './sqlstate.js'
 import { readWhole } from './with-client.js'
 
@@ -33,9 +33,6 @@ const REPLACE = `
        AS new (id, from_id, from_key, to_id, to_key)
   WHERE blob.id = new.id AND blob.key_id = new.from_id AND blob.sealed_key = new.from_key`
 
-/** Of statements that wait for each other's rows Postgres ends one, which may simply try again. */
-const ATTEMPTS = 5
-
 /** The sealed keys in Postgres. */
 export function createBlobKeys(pool: pg.Pool): BlobKeys {
   return {
@@ -58,15 +55,8 @@ export function createBlobKeys(pool: pg.Pool): BlobKeys {
         keys.map(({ to }) => to.keyId),
         keys.map(({ to }) => to.sealed),
       ]
-      for (let attempt = 1; ; attempt++) {
-        try {
-          const { rowCount } = await translated(() => pool.query(REPLACE, values))
-          return rowCount ?? 0
-        } catch (error) {
-          const conflict = error instanceof BytesError && error.code === 'database_conflict'
-          if (!conflict || attempt === ATTEMPTS) throw error
-        }
-      }
+      const { rowCount } = await repeated(() => pool.query(REPLACE, values))
+      return rowCount ?? 0
     },
   }
 }

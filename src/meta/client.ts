@@ -59,6 +59,11 @@ export function openDatabase(uri: string, poolSize: number, log: Log): Database 
       keepAlive: true,
       options: `${STATEMENT_TIMEOUT} ${given} ${options}`,
     })
+    // The driver tells of a lost connection by an event as well, in between statements and even
+    // before whoever asked for it has it: without a listener the event would end the process.
+    pool.on('connect', (client) => {
+      client.on('error', () => undefined)
+    })
     pool.on('error', (error) => {
       log.warn({ reason: error.message }, 'an idle database connection was lost')
     })

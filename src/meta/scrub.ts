@@ -1,6 +1,8 @@
 import type pg from 'pg'
 import type { BlobRow } from '../domain/audit.js'
 import type { ScrubRows } from '../domain/scrub.js'
+import { markVerified } from './mark-verified.js'
+import { repeated } from './repeated.js'
 import { translated } from './sqlstate.js'
 
 /**
@@ -25,10 +27,6 @@ const CLAIM = `
   RETURNING b.id::float8 AS id, b.organization, b.content_digest AS "contentDigest", b.address,
             b.stored_size::float8 AS "storedSize"`
 
-const VERIFIED = `
-  UPDATE blob SET verified_at = clock_timestamp(), verify_claimed_until = NULL
-  WHERE id = ANY($1::bigint[])`
-
 const POSTPONE = `
   UPDATE blob SET verify_claimed_until = clock_timestamp() + $2 * interval '1 second'
   WHERE id = ANY($1::bigint[])`
@@ -43,11 +41,9 @@ export function createScrubRows(pool: pg.Pool): ScrubRows {
   return {
     claim: ({ minAgeSeconds, limit, maxBytes, bytesPerSecond }) =>
       run<BlobRow>(CLAIM, [minAgeSeconds, limit, maxBytes, bytesPerSecond]),
-    verified: async (ids) => {
-      if (ids.length > 0) await run(VERIFIED, [ids])
-    },
+    verified: (ids) => markVerified(pool, ids),
     postpone: async (ids, seconds) => {
-      if (ids.length > 0) await run(POSTPONE, [ids, seconds])
+      if (ids.length > 0) await repeated(() => pool.query(POSTPONE, [ids, seconds]))
     },
     oldestUnverifiedSeconds: async () => {
       const [row] = await run<{ age: number | null }>(OLDEST)

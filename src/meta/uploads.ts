@@ -3,6 +3,7 @@ import { BytesError } from '../domain/errors.js'
 import type { MetaRepository, NewRawFile, UploadTarget } from '../domain/meta-repository.js'
 import type { Blob, ContentDigest, Uuid } from '../domain/models.js'
 import { grouped } from './grouped.js'
+import { repeated } from './repeated.js'
 import { type BoefjeMetaRow, type StoredRawFileRow, toBlob, toBoefjeMeta } from './rows.js'
 import { translated } from './sqlstate.js'
 import { withClient } from './with-client.js'
@@ -110,8 +111,6 @@ const REPLACE_BLOB = `
     created_at = now(), verified_at = NULL, verify_claimed_until = NULL
   WHERE organization = $1 AND content_digest = $2 AND address = $3`
 
-/** Of concurrent uploads that wait for each other Postgres ends one, which may simply try again. */
-const ATTEMPTS = 5
 /** The foreign key from raw files to blobs. */
 const BLOB_KEY = 'raw_file_blob_id_blob_id_fk'
 const DELETED = 'Boefje meta not found: it was deleted during the upload'
@@ -138,13 +137,13 @@ export function createUploads(pool: pg.Pool): Uploads {
 
   /** @returns for each upload the ids that were inserted, among them those of the others */
   const commit = async (uploads: readonly (readonly NewRawFile[])[]): Promise<Set<Uuid>[]> => {
-    const inserted = await repeated(() => insert(pool, uploads.flat()))
+    const inserted = await committed(() => insert(pool, uploads.flat()))
     return uploads.map(() => inserted)
   }
 
   /** In parts, of one transaction: the statement's joins have no index, and take the square of their rows. */
   const commitLarge = (files: readonly NewRawFile[]): Promise<Set<Uuid>> =>
-    repeated(() =>
+    committed(() =>
       withClient(pool, async (client) => {
         await client.query('BEGIN')
         const inserted = new Set<Uuid>()
@@ -203,25 +202,23 @@ async function insert(
   return new Set(rows.map((row) => row.id))
 }
 
-/** Runs a commit again that Postgres has ended because of another. */
-async function repeated<T>(run: () => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await translated(run)
-    } catch (error) {
-      const code = error instanceof BytesError ? error.code : undefined
-      // Its row was removed while no raw file had it: the next attempt inserts it again.
-      const blobGone = code === 'reference_missing' && isBlobGone(error)
-      if (blobGone && attempt < ATTEMPTS) continue
-      if (code === 'reference_missing') throw new BytesError('boefje_meta_not_found', DELETED)
-      if (code !== 'database_conflict' || attempt === ATTEMPTS) throw error
-    }
+/** Runs a commit, again if need be. */
+async function committed<T>(run: () => Promise<T>): Promise<T> {
+  try {
+    return await repeated(run, isBlobGone)
+  } catch (error) {
+    const missing = error instanceof BytesError && error.code === 'reference_missing'
+    throw missing ? new BytesError('boefje_meta_not_found', DELETED) : error
   }
 }
 
-function isBlobGone(error: unknown): boolean {
-  const cause = error instanceof Error ? error.cause : undefined
-  return cause instanceof pg.DatabaseError && cause.constraint === BLOB_KEY
+/** Its row was removed while no raw file had it: the next attempt inserts it again. */
+function isBlobGone({ code, cause }: BytesError): boolean {
+  return (
+    code === 'reference_missing' &&
+    cause instanceof pg.DatabaseError &&
+    cause.constraint === BLOB_KEY
+  )
 }
 
 interface Wanted {

@@ -9,6 +9,7 @@ const ANSWER_MS = 5_000
  * Runs `use` with a connection of the pool, for what takes several statements. The connection is
  * closed when `use` fails, or when it was lost meanwhile: that ends its transaction too, whatever
  * state it is in.
+ * @param pool of `openDatabase`: on another, a connection that is lost would end the process
  * @throws what `use` throws, and what the driver throws when there is no connection
  */
 export async function withClient<T>(
@@ -17,19 +18,13 @@ export async function withClient<T>(
 ): Promise<T> {
   const client = await pool.connect()
   let broken: Error | undefined
-  // The driver tells of a lost connection by an event as well, also while a query is under way:
-  // without a listener it would end the process.
-  const onLost = (error: Error): void => {
-    broken = error
-  }
-  client.on('error', onLost)
   try {
     return await use(client)
   } catch (error) {
     broken = error instanceof Error ? error : new Error(String(error))
     throw error
   } finally {
-    client.off('error', onLost)
+    // The pool keeps none that was lost, whether or not it is told.
     client.release(broken)
   }
 }

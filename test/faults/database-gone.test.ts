@@ -4,10 +4,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it, vi } from 'vitest'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/embedded/postgres.js'
+import { auditFindings } from '../support/audit.js'
 import { exampleJob, login } from '../support/client.js'
 import { silentLog, testBinaries } from '../support/postgres.js'
 import { type TestService, type TestStore, testStore } from '../support/service.js'
 import { tallyOf } from '../support/tally.js'
+
+const PATIENCE = { timeout: 60_000, interval: 10 }
+vi.setConfig({ testTimeout: 300_000 })
 
 let dataDir: string
 let postgres: EmbeddedPostgres | undefined
@@ -90,10 +94,7 @@ it('answers 503 while the database is gone, and works again when it is back', as
     expect(service.process.exitCode).toBeNull()
 
     await startPostgres()
-    await vi.waitFor(async () => expect((await healthOf(service)).status).toBe(200), {
-      timeout: 20_000,
-      interval: 50,
-    })
+    await vi.waitFor(async () => expect((await healthOf(service)).status).toBe(200), PATIENCE)
     const again = await client.upload(job, [
       { name: 'before', content: 'other', tags: ['a'] },
       { name: 'after', content: 'after', tags: [`after/${outage}`] },
@@ -130,10 +131,7 @@ it('answers every upload during an outage with 200 or 503, and keeps what it ans
     }
   })
   const seen = (status: number, times: number) =>
-    vi.waitFor(() => expect(statuses.get(status) ?? 0).toBeGreaterThan(times), {
-      timeout: 20_000,
-      interval: 10,
-    })
+    vi.waitFor(() => expect(statuses.get(status) ?? 0).toBeGreaterThan(times), PATIENCE)
   await seen(200, 20)
   await stopPostgres()
   await seen(503, 20)
@@ -146,6 +144,7 @@ it('answers every upload during an outage with 200 or 503, and keeps what it ans
     const text = await (await client.request(`/bytes/raw/${id}`)).text()
     if (text !== content) tally.violations.push(`${id} reads ${text}`)
   }
+  tally.violations.push(...(await auditFindings(store, postgres?.uri)))
   expect(tally.violations).toEqual([])
   expect(await service.stop()).toBe(0)
 })

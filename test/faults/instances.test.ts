@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, inject, it } from 'vitest'
 import { errorsLogged, eventually, query } from '../acceptance/helpers.js'
+import { auditFindings } from '../support/audit.js'
 import { type Client, login } from '../support/client.js'
 import { isFull } from '../support/fault-report.js'
 import { createDatabase, dropDatabase } from '../support/postgres.js'
@@ -138,6 +139,7 @@ describe.each([
       bodies.set(id, body)
     }
     wrong.push(...(await stateOfStore(shared)).damaged.map((id) => `${id} is damaged`))
+    wrong.push(...(await auditFindings(store, databaseUri)))
     for (const [n, [id, content]] of [...acknowledged].entries()) {
       const answer = await any(n).client.request(`/bytes/raw/${id}`)
       const same = content.equals(Buffer.from(await answer.arrayBuffer()))

@@ -1,6 +1,7 @@
 /** A Postgres whose processes are ended or stand still while requests come: 200 or 503, nothing between. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, inject, it, vi } from 'vitest'
+import { auditFindings } from '../support/audit.js'
 import { isFull } from '../support/fault-report.js'
 import { type Load, startLoad } from '../support/load.js'
 import { type PrivatePostgres, startPrivatePostgres } from '../support/private-postgres.js'
@@ -136,6 +137,10 @@ const arrived = () =>
     body: content.toString(),
   }))
 
-it('the process that has seen it all ends in an orderly way', async () => {
+it('the process that has seen it all ends in an orderly way, and its store is whole', async () => {
+  const tally = tallyOf('database', 'audit after the ends and freezes')
+  tally.tried = 1
   expect(await service.stop()).toBe(0)
+  tally.violations.push(...(await auditFindings(store, postgres.uri)))
+  expect(tally.violations).toEqual([])
 })

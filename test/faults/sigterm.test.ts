@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
 import { errorsLogged, eventually, openWire, query } from '../acceptance/helpers.js'
+import { auditFindings } from '../support/audit.js'
 import { type Client, login } from '../support/client.js'
 import { isFull } from '../support/fault-report.js'
 import { type QueueReader, readQueue } from '../support/queue.js'
@@ -114,6 +115,7 @@ it('SIGTERM under load lets what is in flight finish, and loses nothing', async 
   for (const id of ids) if (!arrived.has(id)) wrong.push(`${id} was not announced`)
   const { damaged, temporary } = await stateOfStore(store)
   wrong.push(...[...damaged, ...temporary].map((name) => `${name} is damaged or left over`))
+  wrong.push(...(await auditFindings(store)))
   expect(wrong).toEqual([])
   expect(acknowledged.length).toBeGreaterThan(ROUNDS * (IN_FLIGHT + 2 * UPLOADERS))
   expect(await last.stop()).toBe(0)

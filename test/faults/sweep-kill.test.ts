@@ -5,6 +5,7 @@ import { mkdir, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { filesBelow } from '../acceptance/helpers.js'
+import { auditFindings } from '../support/audit.js'
 import { type Client, login } from '../support/client.js'
 import { isFull, reportTried } from '../support/fault-report.js'
 import {
@@ -111,7 +112,7 @@ it('kill -9 of sweeps beside uploads of the same contents loses nothing', async 
     const left = await filesBelow(join(store.dataDir, 'blobs'))
     wrong.push(...left.filter((name) => name.endsWith('.swept')))
     const { damaged, orphans } = await stateOfStore(store)
-    wrong.push(...damaged)
+    wrong.push(...damaged, ...(await auditFindings(store)))
     expect(orphans).toEqual([])
   } finally {
     reportTried('sweep', 'kill -9 beside uploads', { tried: killed, violations: wrong.length })

@@ -1,6 +1,6 @@
 /** What an audit reads of Postgres and sweeps there. */
 import { createHash, randomUUID } from 'node:crypto'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { AuditRows } from '../../src/domain/audit.js'
 import type { EvidenceRecords } from '../../src/domain/evidence-records.js'
 import type { MetaRepository } from '../../src/domain/meta-repository.js'
@@ -14,6 +14,7 @@ import { testDatabase } from '../support/database.js'
 import { newRawFile, storedFiles } from '../support/rows.js'
 
 const DAY = 24 * 60 * 60
+const PATIENCE = { timeout: 60_000, interval: 20 }
 const PREFIX = recordLink('')
 
 let database: Awaited<ReturnType<typeof testDatabase>>
@@ -42,6 +43,14 @@ const sql = async (text: string, values: unknown[] = []): Promise<Record<string,
   (await database.pool.query(text, values)).rows
 const agedBlobs = (days: number) =>
   sql('UPDATE blob SET created_at = now() - $1 * interval $$1 day$$', [days])
+/** Resolves when a statement waits for another's lock. */
+const lockWait = () =>
+  vi.waitFor(async () => {
+    const waiting = await sql(
+      "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()",
+    )
+    expect(waiting).toHaveLength(1)
+  }, PATIENCE)
 const sets = (count: number): string[][] => Array.from({ length: count }, (_, i) => [`slot/${i}`])
 
 describe('blobs', () => {
@@ -124,18 +133,46 @@ it('an upload that meets the removal of its blob is committed all the same', asy
     const late = { ...file, blob: files[0]?.blob ?? file.blob }
     // It has seen the row, and waits for the removal to end.
     const committing = meta.commitUpload([late])
-    for (;;) {
-      const waiting = await sql(
-        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()",
-      )
-      if (waiting.length > 0) break
-    }
+    await lockWait()
     await blocker.query('COMMIT')
     expect(await committing).toEqual([late.id])
     expect(await rows.countBlobs()).toMatchObject({ blobs: 1 })
   } finally {
     blocker.release()
   }
+})
+
+describe('marks on several blobs at once', () => {
+  const MARKS: Readonly<Record<string, (ids: readonly number[]) => Promise<void>>> = {
+    'of the audit': (ids) => rows.markVerified(ids),
+    'of the scrub': (ids) => scrub.verified(ids),
+    'of the scrub that puts them off': (ids) => scrub.postpone(ids, 3600),
+  }
+
+  it.each(Object.entries(MARKS))('%s are made also after a deadlock', async (_, mark) => {
+    await storedFiles(meta, sets(2))
+    const [first = 0, second = 0] = (await rows.listBlobs(0, 2, 0)).map(({ id }) => id)
+    const rival = await database.pool.connect()
+    const lock = (id: number) =>
+      rival.query('SELECT FROM blob WHERE id = $1 FOR NO KEY UPDATE', [id])
+    const statements = vi.spyOn(database.pool, 'query')
+    const marks = () =>
+      statements.mock.calls.filter(([text]) => String(text).includes('UPDATE blob')).length
+    try {
+      // The victim is the mark.
+      await rival.query("BEGIN; SET LOCAL deadlock_timeout = '10min'")
+      await lock(second)
+      const marking = mark([first, second])
+      await lockWait()
+      await lock(first)
+      await rival.query('ROLLBACK')
+      await marking
+      expect(marks()).toBe(2)
+    } finally {
+      rival.release()
+      statements.mockRestore()
+    }
+  })
 })
 
 describe('claims of the scrub', () => {

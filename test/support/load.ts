@@ -82,7 +82,8 @@ export async function startLoad(
       return { status, body: parsed(text) }
     } catch (error) {
       const ms = Math.round(performance.now() - started)
-      violations.push(`${what} was not answered, after ${ms} ms: ${String(error)}`)
+      const cause = error instanceof Error ? `: ${String(error.cause)}` : ''
+      violations.push(`${what} was not answered, after ${ms} ms: ${String(error)}${cause}`)
       return undefined
     }
   }

@@ -2,14 +2,15 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
+import { blobFolder } from '../../src/raw/blob-path.js'
 import { filesBelow, query } from '../acceptance/helpers.js'
 import type { TestStore } from './service.js'
 
 export interface StoreState {
   /** Raw files whose blob is missing or has other bytes than its address says. */
   readonly damaged: readonly string[]
-  /** Blobs that no raw file has. */
+  /** Paths of blobs that no raw file has. */
   readonly orphans: readonly string[]
   /** Names in the folder of temporary files. */
   readonly temporary: readonly string[]
@@ -17,6 +18,7 @@ export interface StoreState {
 
 interface Row {
   readonly id: string
+  readonly organization: string
   readonly address: string
   readonly size: number
 }
@@ -25,23 +27,27 @@ interface Row {
 export async function stateOfStore(store: TestStore): Promise<StoreState> {
   const rows = await query<Row>(
     store.databaseUri,
-    `SELECT r.id, b.address, b.stored_size::int AS size
+    `SELECT r.id, b.organization, b.address, b.stored_size::int AS size
      FROM raw_file r JOIN blob b ON b.id = r.blob_id`,
   )
   const root = join(store.dataDir, 'blobs')
-  const files = (await exists(root)) ? await filesBelow(root) : []
-  const paths = new Map(files.map((path) => [basename(path), join(root, path)]))
+  const names = (await exists(root)) ? await filesBelow(root) : []
+  const files = new Set(names.map((name) => join('blobs', name)))
+  const known = new Set<string>()
   const damaged = []
-  for (const { id, address, size } of rows) {
-    const path = paths.get(address)
-    const whole = path && (await stat(path)).size === size && (await digestOf(path)) === address
+  for (const { id, organization, address, size } of rows) {
+    // An address of another organization is another blob, though its bytes are the same.
+    const file = join(blobFolder(organization, address), address)
+    known.add(file)
+    const path = join(store.dataDir, file)
+    const whole =
+      files.has(file) && (await stat(path)).size === size && (await digestOf(path)) === address
     if (!whole) damaged.push(id)
   }
-  const known = new Set(rows.map(({ address }) => address))
   const temporary = join(store.dataDir, 'tmp')
   return {
     damaged,
-    orphans: [...paths.keys()].filter((address) => !known.has(address)),
+    orphans: [...files].filter((file) => !known.has(file)),
     temporary: (await exists(temporary)) ? await readdir(temporary) : [],
   }
 }
