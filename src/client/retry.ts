@@ -53,7 +53,7 @@ export function delayMs(failures: number, error: BytesClientError, random = Math
   return Math.max(error.retryAfterMs ?? 0, Math.round(most * (0.5 + random / 2)))
 }
 
-/** Is told what is waited out, and how long at first, before a wait that takes longer than a moment. */
+/** Is told, before a wait that takes longer than a moment, after what failure and for how long it is. */
 export type OnWait = (failure: BytesClientError, ms: number) => void
 
 /** What is known of a service, and how to wait for it. */
