@@ -122,16 +122,17 @@ async function newUploads(): Promise<string[]> {
 }
 
 /** What is wrong with an answer; undefined when nothing is. */
-function objection({ statuses }: Operation, { sent, right }: Tried, answer: Answer) {
+function objection({ name, statuses }: Operation, { sent, right }: Tried, answer: Answer) {
   const { status, headers, text } = answer
   const allowed = right ? statuses : [...statuses, ...COMMON]
   if (!allowed.includes(status)) return `the status ${status} is not in the document`
-  if (status >= 500) return 'it failed'
+  // How the service is is told by a status as well: a disk that others keep busy may be late.
+  if (status >= 500 && name !== 'GET /health') return 'it failed'
   if (!/^[\w.:-]{1,128}$/.test(String(headers['x-request-id']))) return 'it has no request id'
   if (headers['x-injected'] !== undefined) return 'a header was smuggled into it'
   if (status < 400) return undefined
   if (headers['content-type'] !== 'application/json') return 'the refusal is no JSON'
-  if (sent.method === 'HEAD') return undefined
+  if (sent.method === 'HEAD' || name === 'GET /health') return undefined
   const body: Record<string, unknown> = JSON.parse(text)
   const why = body.value ?? body.message ?? body.detail
   if (typeof why !== 'string' || why === '') return 'the refusal does not say why'
@@ -181,7 +182,7 @@ it('every operation takes whatever comes', async () => {
   const refusing = operations.filter(({ statuses }) => statuses.some((status) => status >= 400))
   const silent = refusing.filter(({ name }) => !refused.has(name) && name !== 'GET /health')
   expect(silent, 'never refused').toEqual([])
-}, 900_000)
+}, 3_600_000)
 
 it('everything is whole after that', async () => {
   const counts = await rowCounts(store.databaseUri)
