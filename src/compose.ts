@@ -216,7 +216,6 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       auth,
       idleMs,
       log,
-      traffic,
       observe: metrics.observeRequest,
     })
     const server = await startServer(app, {
@@ -225,6 +224,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       headersMs: settings.headersTimeoutSeconds * 1000,
       idleMs,
       log,
+      traffic,
     })
     releases.push(async () => {
       const whole = await server.stop(settings.shutdownTimeoutSeconds * 1000)

@@ -10,8 +10,6 @@ import type { App, AppContext, Route } from './route.js'
 export interface AppOptions extends DispatchOptions {
   readonly routes: readonly Route[]
   readonly log: Log
-  /** Told when a request begins, and when its answer has ended. */
-  readonly traffic?: { begin(): void; end(): void }
   /** Called once for each request, with its route's pattern or `other`. */
   readonly observe: (request: {
     route: string
@@ -27,7 +25,7 @@ const CLIENT_REQUEST_ID = /^[\w.:-]{1,128}$/
 const QUIET = new Set(['/health', '/health/live', '/metrics'])
 
 /** The HTTP application. */
-export function createApp({ routes, log, observe, traffic, ...options }: AppOptions): Hono<App> {
+export function createApp({ routes, log, observe, ...options }: AppOptions): Hono<App> {
   const app = new Hono<App>()
 
   app.use(async (c, next) => {
@@ -42,12 +40,7 @@ export function createApp({ routes, log, observe, traffic, ...options }: AppOpti
     c.header('x-request-id', requestId)
     c.header('x-content-type-options', 'nosniff')
     const started = performance.now()
-    traffic?.begin()
-    try {
-      await next()
-    } finally {
-      traffic?.end()
-    }
+    await next()
     const { method, path } = c.req
     const seconds = (performance.now() - started) / 1000
     // An answer that was written to the connection directly has nothing in `c.res`.

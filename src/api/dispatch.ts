@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { withoutSlashes } from '../domain/trim-end.js'
 import type { Auth } from './auth.js'
 import { parseJson, readBody } from './body.js'
-import { detail } from './problems.js'
+import { detail, unprocessable } from './problems.js'
 import { type App, type AppContext, clientOf, type Input, type Route } from './route.js'
 import { validate } from './validate.js'
 
@@ -83,16 +83,31 @@ async function parse(route: Route, c: AppContext, idleMs: number): Promise<Parse
   return { c, path, query, body: validate(route.body, value, 'body'), bodyText: text }
 }
 
-/** The query as its schema wants it: of a repeated parameter all values for a list, else the last. */
+/**
+ * The query as its schema wants it: of a repeated parameter all values for a list, else the last.
+ * @throws HttpProblem 422 for what would be stored and is not UTF-8
+ */
 function queryValues(route: Route, c: AppContext): Record<string, unknown> {
   if (!route.query) return {}
-  const given = new URL(c.req.url).searchParams
+  const { search, searchParams: given } = new URL(c.req.url)
+  // What is looked for may be anything, as the recorded protocol has it; what is stored may not.
+  if (route.method === 'post' && !isUtf8(search)) throw unprocessable('query: not valid UTF-8')
   const values: Record<string, unknown> = {}
   for (const [name, schema] of Object.entries(route.query.shape)) {
     const all = given.getAll(name)
     if (all.length > 0) values[name] = takesList(schema) ? all : all.at(-1)
   }
   return values
+}
+
+/** Whether what is percent-encoded in a query is UTF-8: all other bytes are read as U+FFFD. */
+function isUtf8(search: string): boolean {
+  try {
+    for (const encoded of search.match(/(?:%[0-9a-f]{2})+/gi) ?? []) decodeURIComponent(encoded)
+    return true
+  } catch {
+    return false
+  }
 }
 
 function takesList(schema: unknown): boolean {

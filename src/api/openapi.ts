@@ -47,7 +47,7 @@ function operation(route: Route, schemas: Schemas): object {
       }),
     ],
     ...(bodies.length > 0 && {
-      requestBody: { required: true, content: Object.fromEntries(bodies) },
+      requestBody: { required: !route.mayLackBody, content: Object.fromEntries(bodies) },
     }),
     responses: Object.fromEntries(
       Object.entries({ ...refusals(route), ...route.answers }).map(([status, answer]) => [
@@ -88,6 +88,7 @@ function refusals(route: Route): Record<number, Answer> {
       401: { description: 'No valid credentials', schema: failure },
     }),
     ...(takes && {
+      408: { description: 'The client fell silent, or is very slow', schema: failure },
       413: { description: 'The body is too long', schema: failure },
       415: { description: 'The body is compressed', schema: failure },
     }),

@@ -55,6 +55,8 @@ export interface Route {
   readonly body?: z.ZodType | undefined
   /** Schemas of bodies that the handler reads by itself, by media type, for the document. */
   readonly reads?: Readonly<Record<string, z.ZodType>> | undefined
+  /** Whether a request is right without one of these bodies as well, for the document. */
+  readonly mayLackBody?: boolean
   readonly answers: Readonly<Record<number, Answer>>
   /** Headers of every answer, of refusals as well. */
   readonly always?: Readonly<Record<string, string>> | undefined

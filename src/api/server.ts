@@ -44,6 +44,8 @@ export interface ServerOptions {
   readonly idleMs: number
   /** Told of the requests that do not reach the app. */
   readonly log: Log
+  /** Told when a request begins, and when its answer has been sent or its connection closed. */
+  readonly traffic: { begin(): void; end(): void }
 }
 
 /** How often slow heads are looked for. */
@@ -57,7 +59,7 @@ const KEEP_ALIVE_MS = 75_000
 
 /** @throws the error of `listen`, such as EADDRINUSE */
 export async function startServer(app: Hono<App>, options: ServerOptions): Promise<RunningServer> {
-  const { host, port, headersMs, idleMs, log } = options
+  const { host, port, headersMs, idleMs, log, traffic } = options
   const listener = getRequestListener(app.fetch, {
     autoCleanupIncoming: false,
     errorHandler: (error) => refuseMisdirected(error, log),
@@ -85,6 +87,8 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
     }
     if (stopping) response.setHeader('connection', 'close')
     answers.add(response)
+    traffic.begin()
+    response.once('close', () => traffic.end())
     linger.after(request, response)
     void listener(request, response)
   }

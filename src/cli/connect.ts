@@ -1,4 +1,9 @@
-import { type BytesClient, BytesClientError, createClient } from '../client/client.js'
+import {
+  type BytesClient,
+  BytesClientError,
+  type ClientOptions,
+  createClient,
+} from '../client/client.js'
 import { clientSettingsHelp, readClientSettings } from '../client-settings.js'
 import { readCredentials } from '../credentials.js'
 import { SettingsError } from '../environment.js'
@@ -34,7 +39,7 @@ export async function withClient(
   const settings = readClientSettings()
   const credentials = await credentialsOf(settings)
   let current = createProgress('bytes')
-  const client = clientOf(settings.url, credentials, () => current.waiting())
+  const client = clientOf(settings.url, credentials, (failure) => current.waiting(whyOf(failure)))
   const explain = (error: unknown): unknown => explained(error, settings.url)
   const progress = (label: string): Progress => {
     current.finish()
@@ -55,13 +60,23 @@ interface Credentials {
   readonly password: string
 }
 
-function clientOf(url: string, credentials: Credentials, onWait: () => void): BytesClient {
+function clientOf(
+  url: string,
+  credentials: Credentials,
+  onWait: ClientOptions['onWait'],
+): BytesClient {
   try {
-    return createClient({ url, ...credentials, onWait })
+    return createClient({ url, ...credentials, ...(onWait && { onWait }) })
   } catch (error) {
     if (!(error instanceof BytesClientError)) throw error
     throw new SettingsError([`BYTES_URL: ${error.message}`])
   }
+}
+
+/** What is waited out, and for how long the service wants to be left alone. */
+function whyOf({ message, retryAfterMs }: BytesClientError): string {
+  const asked = retryAfterMs && `; it asks for ${Math.ceil(retryAfterMs / 1000)} s`
+  return `${message}${asked ?? ''}`
 }
 
 async function credentialsOf({

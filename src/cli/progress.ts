@@ -13,8 +13,8 @@ export interface Progress {
    * @param name a better one than the label, once it is known
    */
   update(done: number, total: number | undefined, name?: string): void
-  /** Tells that the service does not answer for now; where there is no terminal, once each time. */
-  waiting(): void
+  /** Tells that and why the service is waited for; where there is no terminal, once each time. */
+  waiting(why: string): void
   /** Takes the line away. */
   finish(): void
 }
@@ -40,8 +40,6 @@ export interface ProgressOptions {
   /** Milliseconds of a clock that does not jump. */
   readonly now?: () => number
 }
-
-const WAITING = 'waiting for the service'
 
 /**
  * Draws one line over and over on a terminal, at most ten times a second; elsewhere it writes lines.
@@ -81,9 +79,10 @@ export function createProgress(label: string, options: ProgressOptions = {}): Pr
       const speed = at > first.at ? ((done - first.done) / (at - first.at)) * 1000 : undefined
       draw(progressText(done, total, speed, unit))
     },
-    waiting() {
-      if (terminal) draw(WAITING)
-      else if (!told) screen.write(`bytes: ${WAITING}\n`)
+    waiting(why) {
+      const text = `waiting for the service: ${printable(why)}`
+      if (terminal) draw(text)
+      else if (!told) screen.write(`bytes: ${text}\n`)
       told = true
     },
     finish() {

@@ -17,7 +17,7 @@ import {
   stat,
 } from './records.js'
 import { type ResumableOptions, uploadResumable } from './resumable.js'
-import { type Pause, pauseByClock } from './retry.js'
+import { type OnWait, type Pause, pauseByClock } from './retry.js'
 import { createSession, type Fetch } from './session.js'
 import type { DownloadTarget } from './target.js'
 import { type UploadOptions, upload } from './upload.js'
@@ -48,8 +48,8 @@ export type ClientOptions = {
   readonly fetch?: Fetch
   /** How to wait before a repetition. Default: by the clock. */
   readonly pause?: Pause
-  /** Is told when the service is waited for, before each wait that takes longer than a moment. */
-  readonly onWait?: () => void
+  /** Is told why the service is waited for, before each wait that takes longer than a moment. */
+  readonly onWait?: OnWait
 } & ({ readonly username: string; readonly password: string } | { readonly token: string })
 
 interface Waiting {

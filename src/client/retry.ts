@@ -13,8 +13,9 @@ const BASE_MS = 250
 const LONGEST_MS = 10_000
 /** A service that asks for a longer wait is not waited for. */
 const LONGEST_ASKED_MS = 120_000
-/** From so many failures in a row on the wait is told: before, it is over in a second. */
+/** From so many failures in a row on each wait is told, and before that each that takes longer. */
 const TOLD_FROM = 3
+const MOMENT_MS = 1000
 
 /** Waits so many milliseconds; rejects when the signal aborts. */
 export type Pause = (ms: number, signal: AbortSignal | undefined) => Promise<void>
@@ -52,13 +53,15 @@ export function delayMs(failures: number, error: BytesClientError, random = Math
   return Math.max(error.retryAfterMs ?? 0, Math.round(most * (0.5 + random / 2)))
 }
 
+/** Is told, before a wait that takes longer than a moment, after what failure and for how long it is. */
+export type OnWait = (failure: BytesClientError, ms: number) => void
+
 /** What is known of a service, and how to wait for it. */
 export interface Waiting {
   readonly pause: Pause
   /** Whether the service has ever accepted a request of this client. */
   readonly reached: () => boolean
-  /** Is told before a wait that takes longer than a moment. */
-  readonly onWait: () => void
+  readonly onWait: OnWait
 }
 
 /** The patience with one request or transfer. */
@@ -94,7 +97,7 @@ export function patience({ pause, reached, onWait }: Waiting): Patience {
       }
       const ms = delayMs(failures, error)
       waitedMs += ms
-      if (failures >= TOLD_FROM) onWait()
+      if (failures >= TOLD_FROM || ms > MOMENT_MS) onWait(error, ms)
       await pause(ms, signal)
     },
   }

@@ -6,7 +6,7 @@ import {
   networkError,
   throwIfAborted,
 } from './errors.js'
-import { isTransient, type Pause, repeat, type Waiting } from './retry.js'
+import { isTransient, type OnWait, type Pause, repeat, type Waiting } from './retry.js'
 import { type Credentials, createTokens, readToken } from './tokens.js'
 
 /**
@@ -65,7 +65,7 @@ export function createSession(
   credentials: Credentials | string,
   fetch: Fetch,
   pause: Pause,
-  onWait: () => void = () => undefined,
+  onWait: OnWait = () => undefined,
 ): Session {
   let reached = false
   const waiting: Waiting = { pause, onWait, reached: () => reached }

@@ -1,7 +1,10 @@
 /** What an upload reads from: a file, bytes, or a stream. */
-import { type FileHandle, open } from 'node:fs/promises'
+import { once } from 'node:events'
+import { constants } from 'node:fs'
+import type { FileHandle } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { BytesClientError, orAborted, reasonOf } from './errors.js'
+import { closePipe, isPipe, openHandle, openPipe } from './opening.js'
 
 /** Bytes read at once, and handed to the network at once. */
 const PIECE = 256 * 1024
@@ -32,6 +35,8 @@ export async function openSource(
   signal?: AbortSignal,
 ): Promise<Source> {
   if (typeof source === 'string' || source instanceof URL) {
+    const name = pathOf(source)
+    if (await isPipe(name)) return piped(name, size, signal)
     const file = await openFile(source, signal)
     return file.size === undefined ? unsized(file, size) : sized(file, file.size)
   }
@@ -61,7 +66,30 @@ function sized(file: SourceFile, size: number): Source {
   }
 }
 
-/** A pipe, a device, or a file that tells no size: read to its end. */
+/** A pipe that has a name. Nothing is begun before something comes, or its end. */
+async function piped(
+  name: string,
+  size: number | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Source> {
+  const pipe = await openPipe(name, 'read', signal).catch((error) => {
+    throw failed(name, error)
+  })
+  try {
+    await orAborted(once(pipe, 'readable'), signal)
+  } catch (error) {
+    await closePipe(pipe)
+    throw failed(name, error)
+  }
+  return {
+    size,
+    replayable: false,
+    read: () => checked(pipe, size),
+    close: () => closePipe(pipe),
+  }
+}
+
+/** A device, or a file that tells no size: read to its end. */
 function unsized(file: SourceFile, size: number | undefined): Source {
   const chunks = file.handle.createReadStream({ autoClose: false, highWaterMark: PIECE })
   return {
@@ -72,7 +100,7 @@ function unsized(file: SourceFile, size: number | undefined): Source {
       const reading = !chunks.readableEnded
       chunks.destroy()
       const closed = file.close()
-      // A read from a pipe that nobody writes to would be waited for.
+      // A read from a terminal at which nobody types would be waited for.
       if (reading) closed.catch(() => undefined)
       else await closed
     },
@@ -96,15 +124,11 @@ export interface SourceFile {
 /** @throws BytesClientError `source_failed`; `invalid_argument` for a URL of something else */
 export async function openFile(path: string | URL, signal?: AbortSignal): Promise<SourceFile> {
   const name = pathOf(path)
-  const failed = (error: unknown): BytesClientError =>
-    new BytesClientError('source_failed', `${name} cannot be read: ${reasonOf(error)}`, {
-      cause: error,
-    })
+  if (await isPipe(name)) throw failed(name, new Error('it is a pipe, and no regular file'))
   const changed = (): BytesClientError =>
     new BytesClientError('source_failed', `${name} was changed while it was read`)
-  // To open a pipe waits for somebody who writes to it.
-  const handle = await orAborted(open(name, 'r'), signal).catch((error) => {
-    throw error instanceof BytesClientError ? error : failed(error)
+  const handle = await openHandle(name, constants.O_RDONLY, signal).catch((error) => {
+    throw failed(name, error)
   })
   try {
     const before = await handle.stat({ bigint: true })
@@ -117,7 +141,7 @@ export async function openFile(path: string | URL, signal?: AbortSignal): Promis
         for (let at = start; at < end; ) {
           const buffer = Buffer.allocUnsafeSlow(Math.min(PIECE, end - at))
           const { bytesRead } = await handle.read(buffer, 0, buffer.length, at).catch((error) => {
-            throw failed(error)
+            throw failed(name, error)
           })
           if (bytesRead === 0) throw changed()
           at += bytesRead
@@ -132,8 +156,15 @@ export async function openFile(path: string | URL, signal?: AbortSignal): Promis
     }
   } catch (error) {
     await handle.close()
-    throw failed(error)
+    throw failed(name, error)
   }
+}
+
+function failed(name: string, error: unknown): BytesClientError {
+  if (error instanceof BytesClientError) return error
+  return new BytesClientError('source_failed', `${name} cannot be read: ${reasonOf(error)}`, {
+    cause: error,
+  })
 }
 
 function pathOf(path: string | URL): string {

@@ -1,11 +1,12 @@
 /** Where a download goes to. */
 import { constants, type Stats } from 'node:fs'
-import { lstat, open, realpath, stat } from 'node:fs/promises'
+import { lstat, realpath, stat } from 'node:fs/promises'
 import { Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
-import { BytesClientError, orAborted } from './errors.js'
+import { BytesClientError } from './errors.js'
 import { fileTarget } from './file-target.js'
 import { holdingBack } from './hold-back.js'
+import { closePipe, openHandle, openPipe } from './opening.js'
 import { attempt, type Target, writeAll } from './sink.js'
 
 /** A path (or `file:` URL), or a stream, which is written to and not closed. */
@@ -41,7 +42,8 @@ function webTarget(stream: WritableStream<Uint8Array>): Target {
   }
 }
 
-function nodeTarget(stream: Writable): Target {
+/** @param name for messages */
+function nodeTarget(stream: Writable, name?: string): Target {
   // Every write tells its own failure.
   const ignore = (): void => undefined
   stream.on('error', ignore)
@@ -50,7 +52,7 @@ function nodeTarget(stream: Writable): Target {
       stream.write(chunk, (error) => (error ? reject(error) : resolve()))
     })
   return {
-    write: (chunk) => attempt(write(chunk)),
+    write: (chunk) => attempt(write(chunk), name),
     commit: async () => undefined,
     close: async () => {
       if (stream.errored === null) stream.off('error', ignore)
@@ -70,7 +72,8 @@ async function pathTarget(
   const found = await attempt(statIfThere(path), path)
   if (found === undefined) return fileTarget(path, overwrite)
   if (found.isDirectory()) throw new BytesClientError('target_failed', `${path} is a directory`)
-  if (!found.isFile()) return holdingBack(await openDevice(path, signal), signal)
+  if (found.isFIFO()) return holdingBack(await pipeTarget(path, signal), signal)
+  if (!found.isFile()) return holdingBack(await deviceTarget(path, signal), signal)
   if (!overwrite) throw new BytesClientError('target_exists', `${path} is there already`)
   return fileTarget(await attempt(realpath(path), path), overwrite, found.mode & 0o777)
 }
@@ -86,9 +89,14 @@ function ifMissing(error: NodeJS.ErrnoException): undefined {
   if (error.code !== 'ENOENT') throw error
 }
 
-/** A pipe or a device, to be written into. To open a pipe waits for somebody who reads it. */
-async function openDevice(path: string, signal: AbortSignal | undefined): Promise<Target> {
-  const handle = await attempt(orAborted(open(path, constants.O_WRONLY), signal), path)
+async function pipeTarget(path: string, signal: AbortSignal | undefined): Promise<Target> {
+  const pipe = await attempt(openPipe(path, 'write', signal), path)
+  return { ...nodeTarget(pipe, path), close: () => closePipe(pipe) }
+}
+
+/** To open a device may wait, such as for a line; so may to write to a terminal. */
+async function deviceTarget(path: string, signal: AbortSignal | undefined): Promise<Target> {
+  const handle = await attempt(openHandle(path, constants.O_WRONLY, signal), path)
   if ((await handle.stat()).isFile()) {
     await handle.close()
     throw new BytesClientError('target_failed', `${path} was replaced meanwhile`)
@@ -97,7 +105,6 @@ async function openDevice(path: string, signal: AbortSignal | undefined): Promis
     write: (chunk) => attempt(writeAll(handle, chunk, null), path),
     commit: async () => undefined,
     close: async () => {
-      // A write to a pipe that nobody reads would be waited for.
       const closed = handle.close()
       if (signal?.aborted) closed.catch(() => undefined)
       else await closed

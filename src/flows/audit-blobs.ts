@@ -59,11 +59,13 @@ export interface ContentOptions {
   readonly share: number
   /** Milliseconds after which no more is read. */
   readonly maxDurationMs: number
+  /** Called with the bytes that were read, also of what is wrong, and twice of what is read twice. */
   readonly onProgress?: ((bytes: number) => void) | undefined
 }
 
 export interface ContentResult {
   readonly verified: number
+  /** Stored bytes of those that were verified. */
   readonly bytes: number
   /** False when the time was not enough for all that should be read. */
   readonly complete: boolean
@@ -84,11 +86,12 @@ export async function auditContents(
   const result = { verified: 0, bytes: 0, complete: true }
   if (share <= 0) return result
   const end = performance.now() + maxDurationMs
+  let read = 0
   const pace = (bytes: number): void => {
     run.signal?.throwIfAborted()
     if (performance.now() > end) throw OVER
-    result.bytes += bytes
-    onProgress?.(result.bytes)
+    read += bytes
+    onProgress?.(read)
   }
   const before = await run.rows.now()
   let after: VerifiedKey | undefined
@@ -96,38 +99,41 @@ export async function auditContents(
     const page = await run.rows.listUnverified(after, before, VERIFIED_PAGE)
     const last = page.at(-1)
     if (last === undefined) return result
-    const verified: number[] = []
+    const verified: BlobRow[] = []
     try {
       const chosen = page.filter(() => Math.random() < share)
       await eachOf(chosen, CONTENTS_AT_ONCE, async (row) => {
         if (performance.now() > end) throw OVER
-        if (await isRight(run, row, pace)) verified.push(row.id)
+        const right = await rightRow(run, row, pace)
+        if (right) verified.push(right)
       })
     } catch (error) {
       if (error !== OVER) throw error
       result.complete = false
     } finally {
-      await run.rows.markVerified(verified)
+      await run.rows.markVerified(verified.map(({ id }) => id))
       result.verified += verified.length
+      for (const { storedSize } of verified) result.bytes += storedSize
     }
     if (!result.complete) return result
     after = last
   }
 }
 
-async function isRight(
+/** The row as it is when its content is right; undefined when it is not, after that was told. */
+async function rightRow(
   run: AuditRun,
   row: BlobRow,
   pace: (bytes: number) => void,
-): Promise<boolean> {
+): Promise<BlobRow | undefined> {
   const problem = await wrongContent(run, row, pace)
-  if (problem === undefined) return true
+  if (problem === undefined) return row
   const now = await run.rows.findBlobRow(row.id)
   const still = now && (await wrongContent(run, now, pace))
-  if (now === undefined || still === 'absent') return false
-  if (still === undefined) return true
+  if (now === undefined || still === 'absent') return undefined
+  if (still === undefined) return now
   run.tell(await blobFinding(run, still.kind, now, still.detail))
-  return false
+  return undefined
 }
 
 /** Undefined when it is right. */

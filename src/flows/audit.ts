@@ -34,6 +34,7 @@ export interface AuditResult {
   readonly blobs: number
   /** Blobs whose content was read and is right. */
   readonly verified: number
+  /** Stored bytes of these. */
   readonly verifiedBytes: number
   /** False when `maxDurationMs` was not enough: the next audit goes on with the rest. */
   readonly complete: boolean

@@ -1,20 +1,8 @@
 /** Requests made from an OpenAPI document, right and wrong. */
 import fc from 'fast-check'
 import type { Sent } from '../acceptance/helpers.js'
-import { ENCODED, HOSTILE, KEYS } from './hostile.js'
-
-export interface Schema {
-  readonly $ref?: string
-  readonly type?: string | readonly string[]
-  readonly format?: string
-  readonly contentEncoding?: string
-  readonly enum?: readonly unknown[]
-  readonly const?: unknown
-  readonly properties?: Readonly<Record<string, Schema>>
-  readonly required?: readonly string[]
-  readonly items?: Schema
-  readonly anyOf?: readonly Schema[]
-}
+import { ENCODED } from './hostile.js'
+import { type Making, type Schema, valuesOf } from './schema-values.js'
 
 export interface Parameter {
   readonly name: string
@@ -24,17 +12,23 @@ export interface Parameter {
 }
 
 export interface Operation {
+  /** Method and path. */
+  readonly name: string
   readonly method: string
   readonly path: string
   readonly parameters: readonly Parameter[]
   readonly bodies: Readonly<Record<string, Schema>>
+  readonly mayLackBody: boolean
   /** Statuses that the document tells of. */
   readonly statuses: readonly number[]
 }
 
 interface Described {
   readonly parameters?: readonly Parameter[]
-  readonly requestBody?: { readonly content: Record<string, { readonly schema: Schema }> }
+  readonly requestBody?: {
+    readonly required: boolean
+    readonly content: Record<string, { readonly schema: Schema }>
+  }
   readonly responses: Record<string, unknown>
 }
 
@@ -46,196 +40,171 @@ export interface Document {
 export function operationsOf({ paths }: Document): Operation[] {
   return Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, { parameters = [], requestBody, responses }]) => ({
+      name: `${method.toUpperCase()} ${path}`,
       method: method.toUpperCase(),
       path,
       parameters,
       bodies: Object.fromEntries(
         Object.entries(requestBody?.content ?? {}).map(([type, { schema }]) => [type, schema]),
       ),
+      mayLackBody: requestBody?.required !== true,
       statuses: Object.keys(responses).map(Number),
     })),
   )
 }
 
-/** Values that there are, so that some requests are right. */
-export interface Known {
-  readonly ids: readonly string[]
-  readonly texts: readonly string[]
+/** What there is, so that some requests are right. */
+export interface Known extends Pick<Making, 'known'> {
   readonly token: string
 }
 
-const hostile = fc.constantFrom(...HOSTILE)
-const wrong = fc.oneof(
-  hostile,
-  fc.jsonValue({ maxDepth: 2 }),
-  fc.string({ unit: 'binary', maxLength: 30 }),
-  fc.constantFrom<unknown>(null, -1, 1e308, [], {}, [[[[]]]], false),
-)
-
-/** Values of a schema; some break it. */
-function valuesOf(schema: Schema, document: Document, known: Known): fc.Arbitrary<unknown> {
-  const to = (inner: Schema): fc.Arbitrary<unknown> => valuesOf(inner, document, known)
-  const { $ref, format, contentEncoding, properties, items, anyOf } = schema
-  if ($ref) return to(document.components.schemas[$ref.split('/').at(-1) ?? ''] ?? {})
-  if (anyOf?.length) return fc.oneof(...anyOf.map(to))
-  if ('const' in schema) return mostly(fc.constant(schema.const))
-  if (schema.enum) return mostly(fc.constantFrom(...schema.enum))
-  const type = [schema.type ?? 'null'].flat()[0]
-  if (properties) {
-    const members = Object.entries(properties).map(([name, inner]) => [name, to(inner)] as const)
-    const made = fc.record(Object.fromEntries(members))
-    return mostly(
-      fc
-        .tuple(made, fc.integer({ min: 0, max: 14 }), fc.constantFrom(...KEYS), wrong)
-        .map(([value, dice, key, put]) => spoiled(value, dice, key, put)),
-      15,
-    )
-  }
-  if (type === 'object') return mostly(attackedObject)
-  if (type === 'array') return mostly(fc.array(to(items ?? {}), { maxLength: 3 }), 12)
-  if (type === 'integer') return mostly(fc.nat({ max: 50 }))
-  if (type === 'boolean') return mostly(fc.boolean())
-  if (format === 'uuid')
-    return mostly(fc.oneof(fc.uuid(), ...known.ids.map((id) => fc.constant(id))))
-  if (format === 'date-time') {
-    return mostly(fc.constantFrom('2026-01-01T00:00:00Z', '2026-01-01T00:10:00.123456+02:00'))
-  }
-  if (contentEncoding) return mostly(hostile.map((text) => Buffer.from(text).toString('base64')))
-  const texts = fc.oneof(hostile, fc.constantFrom(...known.texts), fc.string({ maxLength: 12 }))
-  return mostly(type === 'string' ? texts : wrong, 12)
-}
-
-/** One in so many breaks the schema. */
-function mostly(right: fc.Arbitrary<unknown>, oneIn = 9): fc.Arbitrary<unknown> {
-  return fc.oneof({ arbitrary: right, weight: oneIn - 1 }, { arbitrary: wrong, weight: 1 })
-}
-
-/** Text of an object with the keys of every object's prototype. */
-const attackedObject = fc
-  .array(fc.tuple(fc.oneof(fc.constantFrom(...KEYS), hostile), wrong), { maxLength: 4 })
-  .map((members) => Object.fromEntries(members.map(([key, value]) => [`${key}`, value])))
-
-function spoiled(value: object, dice: number, key: string, put: unknown): object {
-  if (dice > 1) return value
-  const entries = Object.entries(value)
-  // Not by assignment, which would set the prototype.
-  if (dice === 1) return Object.fromEntries([...entries, [key, put]])
-  return Object.fromEntries(entries.slice(1))
+/** A request, and whether it is one of the document. */
+export interface Tried {
+  readonly sent: Sent
+  readonly right: boolean
 }
 
 const json = (value: unknown): string => JSON.stringify(value) ?? 'null'
-const uriText = (value: unknown): string =>
-  encodeURIComponent((typeof value === 'string' ? value : json(value)).toWellFormed())
-const uri = (value: fc.Arbitrary<unknown>): fc.Arbitrary<string> =>
-  fc.oneof(
-    { arbitrary: value.map(uriText), weight: 6 },
-    { arbitrary: fc.constantFrom(...ENCODED), weight: 1 },
-  )
+/** Not by `String`, which fails for an object without a prototype. */
+const textOf = (value: unknown): string => (typeof value === 'string' ? value : json(value))
+const uriText = (value: unknown): string => encodeURIComponent(textOf(value).toWellFormed())
 
 /** Header values that Node's client will send. */
-const headerText = (text: string): string =>
-  Buffer.from(text.replace(/[\r\n\0]/g, ' '))
+const headerText = (value: unknown): string =>
+  Buffer.from(textOf(value).replace(/[\r\n\0]/g, ' '))
     .toString('latin1')
     .replace(/[^\t\x20-\x7e\x80-\xff]/g, '')
 
-/** In so many of sixteen. */
-const sometimes = <T>(value: fc.Arbitrary<T>, weight: number): fc.Arbitrary<T | undefined> =>
-  fc.oneof({ arbitrary: value, weight }, { arbitrary: fc.constant(undefined), weight: 16 - weight })
-
-const present = <T>(values: Readonly<Record<string, T | undefined>>): [string, T][] =>
+const present = (values: Readonly<Record<string, string | undefined>>): [string, string][] =>
   Object.entries(values).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]]))
 
-const TUS = ['1.0.0', '0.2.2', '']
+/** Without them hardly a request of the tus protocol would come further than its head. */
+const OF_TUS = ['Tus-Resumable', 'Upload-Length', 'Upload-Metadata', 'Upload-Offset']
+const OFTEN = [...OF_TUS, 'X-HTTP-Method-Override']
+/** Where the service takes the name of a file, its content may be the body itself. */
+const NAMES = ['name', 'tag']
 
-/** Requests of an operation, and of what is like it. */
+/** In so many of sixteen a parameter is there. */
+function weightOf({ name, required }: Parameter, right: boolean): number {
+  if (right) return required || OFTEN.includes(name) || NAMES.includes(name) ? 16 : 2
+  if (required || OFTEN.includes(name)) return 15
+  // A cursor is one that a list gave, or wrong.
+  return name === 'after' ? 1 : 4
+}
+
+/** Requests of an operation, and of what is like it: about half of them are right. */
 export function requestsOf(
   operation: Operation,
   document: Document,
   known: Known,
-): fc.Arbitrary<Sent> {
-  const { method, path, parameters, bodies } = operation
+): fc.Arbitrary<Tried> {
+  const { schemas } = document.components
+  const of = (right: boolean): fc.Arbitrary<Tried> =>
+    requests(operation, { schemas, right, known: known.known }, known.token).map((sent) => ({
+      sent,
+      right,
+    }))
+  return fc.oneof(of(true), of(false))
+}
+
+function requests(operation: Operation, making: Making, token: string): fc.Arbitrary<Sent> {
+  const { method, path, parameters } = operation
+  const { right } = making
+  const uri = (value: fc.Arbitrary<unknown>): fc.Arbitrary<string> =>
+    fc.oneof(
+      { arbitrary: value.map(uriText), weight: 6 },
+      { arbitrary: fc.constantFrom(...ENCODED), weight: right ? 0 : 1 },
+    )
   const choose = (place: string, render: (a: fc.Arbitrary<unknown>) => fc.Arbitrary<string>) =>
     fc.record(
       Object.fromEntries(
         parameters
           .filter((parameter) => parameter.in === place)
-          .map(({ name, schema, required }) => {
+          // None of them is known.
+          .filter(({ name }) => !right || name !== 'after')
+          .map((parameter) => {
+            const { name, schema } = parameter
             const single = place === 'query' && schema.items ? schema.items : schema
-            const value = render(valuesOf(single, document, known))
-            if (place === 'path') return [name, value]
-            // A cursor is one that a list gave, or wrong.
-            return [name, sometimes(value, required ? 15 : name === 'after' ? 1 : 4)]
+            const value = render(valuesOf(single, making, name))
+            return [name, place === 'path' ? value : sometimes(value, weightOf(parameter, right))]
           }),
       ),
     )
-  const types = Object.entries(bodies)
-  const body =
-    types.length === 0
-      ? fc.constantFrom(
-          { type: '', text: '' },
-          { type: '', text: '' },
-          { type: 'text/a', text: 'x' },
-        )
-      : fc.constantFrom(...types).chain(([type, schema]) =>
-          valuesOf(schema, document, known).map((value) => ({
-            type,
-            text: bodyText(type, value),
-          })),
-        )
   return fc
     .record({
       path: choose('path', uri),
       query: choose('query', uri),
-      headers: choose('header', (value) => value.map((it) => headerText(String(it)))),
-      body,
-      length: fc.nat({ max: 40 }),
-      tus: fc.constantFrom(TUS[0], TUS[0], TUS[0], TUS[0], ...TUS),
-      token: fc.constantFrom(...Array<string>(12).fill(known.token), '', 'x', `${known.token}x`),
+      headers: choose('header', (value) => value.map(headerText)),
+      body: bodyOf(operation, making),
+      // Of the creation of an upload, and not of a chunk.
+      length: sometimes(fc.constant('10'), right ? 0 : 1),
+      token: right
+        ? fc.constant(token)
+        : fc.constantFrom(...Array<string>(12).fill(token), '', 'x', `${token}x`),
     })
-    .map(({ path: segments, query, headers, body: { type, text }, length, tus, token }) => ({
+    .map(({ path: segments, query, headers, body: { type, text }, length, token: given }) => ({
       method,
       path: withQuery(
         path.replace(/\{(\w+)\}/g, (_, name: string) => `${Reflect.get(segments, name)}` || '%20'),
         query,
       ),
       headers: {
-        ...(token === '' ? {} : { authorization: `Bearer ${token}` }),
+        ...(given === '' ? {} : { authorization: `Bearer ${given}` }),
         ...(type === '' ? {} : { 'content-type': type }),
-        ...(path.startsWith('/bytes/uploads') && {
-          'tus-resumable': tus ?? '',
-          'upload-offset': '0',
-          ...((method === 'POST' || length % 8 === 0) && { 'upload-length': String(length) }),
-          'upload-metadata': metadataOf(known),
-        }),
+        ...(length && path.startsWith('/bytes/uploads/') && { 'upload-length': length }),
         ...Object.fromEntries(present(headers)),
       },
       ...(text === '' ? {} : { body: text }),
     }))
 }
 
-const metadataOf = ({ ids }: Known): string =>
-  `boefje_meta_id ${Buffer.from(ids[0] ?? '').toString('base64')}`
+/** In so many of sixteen. */
+const sometimes = <T>(value: fc.Arbitrary<T>, weight: number): fc.Arbitrary<T | undefined> =>
+  fc.oneof({ arbitrary: value, weight }, { arbitrary: fc.constant(undefined), weight: 16 - weight })
 
 function withQuery(path: string, query: Readonly<Record<string, string | undefined>>): string {
   const text = present(query).map(([name, value]) => `${name}=${value}`)
   return text.length > 0 ? `${path}?${text.join('&')}` : path
 }
 
+interface Body {
+  readonly type: string
+  readonly text: string
+}
+
+const NO_BODY: Body = { type: '', text: '' }
+
+function bodyOf({ bodies, mayLackBody }: Operation, making: Making): fc.Arbitrary<Body> {
+  const types = Object.entries(bodies)
+  if (types.length === 0) {
+    return fc.constantFrom(
+      NO_BODY,
+      NO_BODY,
+      ...(making.right ? [] : [{ type: 'text/a', text: 'x' }]),
+    )
+  }
+  const made = fc.constantFrom(...types).chain(([type, schema]) =>
+    valuesOf(schema, making).map((value) => ({
+      type: type.includes('multipart') ? `${type}; boundary=x` : type,
+      text: bodyText(type, value),
+    })),
+  )
+  return mayLackBody ? fc.oneof(made, fc.constant(NO_BODY)) : made
+}
+
 function bodyText(type: string, value: unknown): string {
   if (type.includes('json')) return json(value)
   const members = Object.entries(typeof value === 'object' && value !== null ? value : {})
-  const texts = members.map(([name, each]): [string, string] => [
-    name,
-    typeof each === 'string' ? each : json(each),
-  ])
-  if (type.includes('urlencoded')) {
-    return new URLSearchParams(texts).toString()
-  }
-  if (!type.includes('multipart')) return typeof value === 'string' ? value : json(value)
+  const texts = members.flatMap(([name, each]) =>
+    [each].flat().map((one): [string, string] => [name, textOf(one)]),
+  )
+  if (type.includes('urlencoded')) return new URLSearchParams(texts).toString()
+  if (!type.includes('multipart')) return textOf(value)
   return texts
-    .map(
-      ([name, text]) => `--x\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${text}\r\n`,
-    )
+    .map(([name, text]) => `--x\r\n${dispositionOf(name)}\r\n\r\n${text}\r\n`)
     .join('')
     .concat('--x--\r\n')
 }
+
+const dispositionOf = (name: string): string =>
+  `Content-Disposition: form-data; name="${name}"${name === 'file' ? '; filename="a"' : ''}`

@@ -2,43 +2,34 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdir } from 'node:fs/promises'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { errorsLogged, eventually, openWire, type Wire } from '../acceptance/helpers.js'
-import { type Client, login } from '../support/client.js'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { eventually, openWire, type Wire } from '../acceptance/helpers.js'
 import { isFull } from '../support/fault-report.js'
-import { type TestService, type TestStore, testStore } from '../support/service.js'
 import { type Tally, tallyOf } from '../support/tally.js'
+import { victimOf } from './victim.js'
 
 /** Of each kind, all at once. */
 const SLOW = isFull ? 200 : 60
 /** Time between two bytes of a slow client, in milliseconds. */
 const DRIP_MS = 300
 
-let store: TestStore
-let service: TestService
-let client: Client
+const victim = victimOf({
+  BYTES_HEADERS_TIMEOUT_SECONDS: '3',
+  BYTES_IDLE_TIMEOUT_SECONDS: '3',
+})
 let job: string
 
 beforeAll(async () => {
-  store = await testStore()
-  service = await store.start({
-    BYTES_HEADERS_TIMEOUT_SECONDS: '3',
-    BYTES_IDLE_TIMEOUT_SECONDS: '3',
-  })
-  client = await login(service.url)
-  job = await client.job()
-})
-
-afterAll(async () => {
-  expect(errorsLogged(service.log())).toEqual([])
-  await store?.remove()
+  job = await victim.client.job()
 })
 
 const sockets = async (): Promise<number> =>
-  process.platform === 'linux' ? (await readdir(`/proc/${service.process.pid}/fd`)).length : 0
+  process.platform === 'linux'
+    ? (await readdir(`/proc/${victim.service.process.pid}/fd`)).length
+    : 0
 
 const head = (method: string, path: string, lines = ''): string =>
-  `${method} ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${client.token}\r\n${lines}`
+  `${method} ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${victim.client.token}\r\n${lines}`
 
 interface Kind {
   readonly name: string
@@ -73,7 +64,7 @@ const KINDS: readonly Kind[] = [
 
 /** Slow clients of a kind; resolves when all of them have been let go. */
 async function beset({ name, begin, drip, told }: Kind, tally: Tally): Promise<void> {
-  const wires: Wire[] = await Promise.all(Array.from({ length: SLOW }, () => openWire(service.url)))
+  const wires: Wire[] = await Promise.all(Array.from({ length: SLOW }, () => openWire(victim.url)))
   const text = begin()
   for (const wire of wires) wire.write(text)
   const timer = setInterval(() => {
@@ -96,9 +87,9 @@ it('many slow clients of every kind are let go, and hold up nobody', async () =>
   const before = await sockets()
   const beside = async (): Promise<void> => {
     const tags = [`t${tally.tried}`]
-    const { a } = await client.upload(job, [{ name: 'a', content: 'of another', tags }])
-    expect(await (await client.request(`/bytes/raw/${a}`)).text()).toBe('of another')
-    expect((await client.request('/health')).status).toBe(200)
+    const { a } = await victim.client.upload(job, [{ name: 'a', content: 'of another', tags }])
+    expect(await (await victim.client.request(`/bytes/raw/${a}`)).text()).toBe('of another')
+    expect((await victim.client.request('/health')).status).toBe(200)
   }
   await Promise.all([...KINDS.map((kind) => beset(kind, tally)), beside()])
   // Nothing is kept of them.
@@ -118,12 +109,12 @@ function hasSlowHttpTest(): boolean {
 describe.runIf(isFull)('slowhttptest', () => {
   const CONNECTIONS = 800
   const SECONDS = 25
-  const upload = (): string => `${service.url}/bytes/raw?boefje_meta_id=${job}&tag=slow`
+  const upload = (): string => `${victim.url}/bytes/raw?boefje_meta_id=${job}&tag=slow`
 
   it.each<[string, () => string[]]>([
-    ['slow heads', () => ['-H', '-u', `${service.url}/health`]],
+    ['slow heads', () => ['-H', '-u', `${victim.url}/health`]],
     ['slow bodies', () => ['-B', '-s', '8192', '-u', upload()]],
-    ['overlapping ranges', () => ['-R', '-u', `${service.url}/docs/swagger-ui-bundle.js`]],
+    ['overlapping ranges', () => ['-R', '-u', `${victim.url}/docs/swagger-ui-bundle.js`]],
     [
       'slow readers',
       () => [
@@ -137,7 +128,7 @@ describe.runIf(isFull)('slowhttptest', () => {
         '-k',
         '3',
         '-u',
-        `${service.url}/docs/swagger-ui-bundle.js`,
+        `${victim.url}/docs/swagger-ui-bundle.js`,
       ],
     ],
   ])(
@@ -165,7 +156,7 @@ describe.runIf(isFull)('slowhttptest', () => {
       const closed = once(child, 'close')
       const tally = tallyOf('abuse', `answers under ${args()[0]} of slowhttptest`)
       while (child.exitCode === null) {
-        const answer = await client.request('/health').catch(() => undefined)
+        const answer = await victim.client.request('/health').catch(() => undefined)
         tally.tried++
         if (answer?.status !== 200) tally.violations.push(`/health gets ${answer?.status}`)
         await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 250))])

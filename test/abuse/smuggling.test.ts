@@ -1,29 +1,18 @@
 /** Requests that two servers could read in two ways, written byte by byte; and bodies that would grow. */
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { errorsLogged, eventually, openWire, send, stateOf } from '../acceptance/helpers.js'
-import { type Client, login } from '../support/client.js'
-import { type TestService, type TestStore, testStore } from '../support/service.js'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { eventually, openWire, send, stateOf } from '../acceptance/helpers.js'
 import { tallyOf } from '../support/tally.js'
+import { victimOf } from './victim.js'
 
-let store: TestStore
-let service: TestService
-let client: Client
+const victim = victimOf({
+  BYTES_HEADERS_TIMEOUT_SECONDS: '5',
+  BYTES_IDLE_TIMEOUT_SECONDS: '5',
+})
 let job: string
 
 beforeAll(async () => {
-  store = await testStore()
-  service = await store.start({
-    BYTES_HEADERS_TIMEOUT_SECONDS: '5',
-    BYTES_IDLE_TIMEOUT_SECONDS: '5',
-  })
-  client = await login(service.url)
-  job = await client.job()
-})
-
-afterAll(async () => {
-  expect(errorsLogged(service.log())).toEqual([])
-  await store?.remove()
+  job = await victim.client.job()
 })
 
 /** What a proxy may take for a part of the first request. It is never to be answered. */
@@ -118,33 +107,33 @@ describe('a request of two meanings', () => {
   it.each(SHAPES)('is answered once at most, and ends the connection: %s', async (name, text) => {
     const tally = tallyOf('abuse', 'request smuggling')
     tally.tried++
-    const before = service.log().split('"path":"/smuggled"').length
-    const wire = await openWire(service.url)
+    const before = victim.service.log().split('"path":"/smuggled"').length
+    const wire = await openWire(victim.url)
     wire.socket.write(text, 'latin1')
     const received = await wire.ended
     const statuses = (received.match(/HTTP\/1\.1 \d+/g) ?? []).map((line) => Number(line.slice(9)))
     const right =
       statuses.length <= 1 &&
       statuses.every((status) => status >= 400 && status < 500) &&
-      service.log().split('"path":"/smuggled"').length === before
+      victim.service.log().split('"path":"/smuggled"').length === before
     if (!right) tally.violations.push(name)
     expect({ received, right }).toEqual({ received, right: true })
   })
 
   it('is not one that is plain', async () => {
-    const wire = await openWire(service.url)
+    const wire = await openWire(victim.url)
     wire.write(post(CHUNKED, chunks('abc')) + HIDDEN.replace('Host', 'Connection: close\r\nHost'))
     const received = await wire.ended
     expect(received.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 405', 'HTTP/1.1 404'])
     // The only one of all that came; that the log tells of it shows that others would be seen.
-    const lines = (): number => service.log().split('"path":"/smuggled"').length - 1
+    const lines = (): number => victim.service.log().split('"path":"/smuggled"').length - 1
     await eventually(() => lines() > 0, 'the request is logged')
     expect(lines()).toBe(1)
   })
 
   it('is one with many headers, or long ones', async () => {
     for (const lines of [`X-A: ${'b'.repeat(20_000)}\r\n`, 'X-A: b\r\n'.repeat(6000)]) {
-      const wire = await openWire(service.url)
+      const wire = await openWire(victim.url)
       wire.write(post(lines))
       expect(await wire.ended).toMatch(/^HTTP\/1\.1 431 /)
     }
@@ -183,18 +172,18 @@ describe('a body that would grow when it is unpacked', () => {
   ]
 
   it.each(['content-encoding', 'transfer-encoding'])('is refused by %s', async (name) => {
-    const before = await stateOf(store, client)
+    const before = await stateOf(victim.store, victim.client)
     const tally = tallyOf('abuse', `bodies with a ${name}`)
     const odd = tally.violations
     for (const [coding, make] of bombs) {
       const body = make()
       for (const [path, headers] of targets()) {
         const isTransfer = name === 'transfer-encoding'
-        const answer = await send(service.url, {
+        const answer = await send(victim.url, {
           method: 'POST',
           path,
           headers: {
-            authorization: `Bearer ${client.token}`,
+            authorization: `Bearer ${victim.client.token}`,
             ...headers,
             [name]: isTransfer ? `${coding}, chunked` : coding,
           },
@@ -208,6 +197,6 @@ describe('a body that would grow when it is unpacked', () => {
       }
     }
     expect(odd).toEqual([])
-    expect(await stateOf(store, client)).toEqual(before)
+    expect(await stateOf(victim.store, victim.client)).toEqual(before)
   })
 })

@@ -148,7 +148,7 @@ describe('bytes audit', () => {
       const id = ids[contents.indexOf(content)]
       expect(found?.raw_file_ids).toEqual(content === 'flipped' ? [id, again] : [id])
     }
-    expect(report.summary).toMatchObject({ blobs: 7, verified: 1, findings: 6 })
+    expect(report.summary).toMatchObject({ blobs: 7, verified: 1, verified_bytes: 2, findings: 6 })
 
     const text = await run('--sweep')
     expect(text.code).toBe(1)

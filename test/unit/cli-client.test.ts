@@ -62,6 +62,20 @@ const usage = async (command: Command, ...args: string[]): Promise<string> => {
 }
 
 describe('put', () => {
+  it('tells at once that it waits, and why, when the service asks for time', async () => {
+    await writeFile('a.txt', 'one')
+    let asked = 0
+    fake.interceptors.add((request, response) => {
+      if (!request.url?.startsWith('/bytes/raw?') || asked++ > 0) return false
+      expect(stderr).toBe('')
+      return refuse(response, 503, 'Too many uploads', { 'retry-after': '2' })
+    })
+    expect(await put.run(['a.txt', '--organization', 'acme'])).toBe(0)
+    expect(stderr).toMatch(
+      /^bytes: waiting for the service: Too many uploads \(HTTP 503, [^\n]*\); it asks for 2 s\n$/,
+    )
+  })
+
   it('stores each file for a job of its own', async () => {
     await writeFile('a.txt', 'one')
     await writeFile('b.txt', 'two')

@@ -307,28 +307,6 @@ describe('a stream', () => {
 describe('a path', () => {
   const run = promisify(execFile)
 
-  it.each(['pipe', 'link to a pipe'])('of a %s is written into', async (what) => {
-    const { id } = fake.store(CONTENT)
-    const pipe = join(folder, 'pipe')
-    await run('mkfifo', [pipe])
-    const path = what === 'pipe' ? pipe : join(folder, 'link')
-    if (path !== pipe) await symlink(pipe, path)
-    for (const overwrite of [false, true]) {
-      const [content] = await Promise.all([
-        readFile(pipe),
-        client.download(id, path, { overwrite }),
-      ])
-      expect(content.equals(CONTENT)).toBe(true)
-      expect((await lstat(pipe)).isFIFO()).toBe(true)
-    }
-    expect((await readdir(folder)).length).toBe(path === pipe ? 1 : 2)
-    // Nobody reads it: an interruption ends the wait.
-    const signal = AbortSignal.timeout(50)
-    expect((await failureOf(id, path, { signal })).code).toBe('aborted')
-    // For the thread that still waits.
-    await readFile(pipe)
-  })
-
   it.runIf(process.getuid?.() === 0)('of a device is written into', async () => {
     const { id } = fake.store(CONTENT)
     const path = join(folder, 'null')

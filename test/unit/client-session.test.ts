@@ -197,6 +197,19 @@ describe('a request', () => {
     expect(told).toBe(pauses.length - 2)
   })
 
+  it('tells of a long wait before it, with what it waits for', async () => {
+    const events: unknown[] = []
+    const client = clientOf({
+      onWait: ({ serverText }, ms) => events.push([serverText, ms]),
+      pause: async (ms) => void events.push(ms),
+    })
+    refuseFirst(1, 503, { 'retry-after': '1' })
+    await client.getJob(JOB)
+    refuseFirst(1, 429, { 'retry-after': '60' })
+    await client.getJob(JOB)
+    expect(events).toEqual([1000, ['not now', 60_000], 60_000])
+  })
+
   it('waits a few seconds for one that was never there', async () => {
     const client = createClient({ url: fake.url, token: 't', pause })
     refuseFirst(999, 503)

@@ -1,10 +1,8 @@
-import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { appendFile, mkdtemp, rm, truncate, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { promisify } from 'node:util'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { BytesClientError, createClient, type UploadOptions } from '../../src/client/client.js'
@@ -244,22 +242,6 @@ describe('an upload', () => {
       .upload({ jobId: JOB, source: '/proc/cpuinfo', resumable: true })
       .catch((found: unknown) => found)
     expect(error).toMatchObject({ code: 'source_failed' })
-  })
-
-  it('stores what comes through a pipe', async () => {
-    const path = join(folder, 'pipe')
-    await promisify(execFile)('mkfifo', [path])
-    const content = bytes(MEBIBYTE)
-    const [{ id }] = await Promise.all([
-      client.upload({ jobId: JOB, source: path }),
-      writeFile(path, content),
-    ])
-    expect(fake.raws.get(id)?.content.equals(content)).toBe(true)
-    // Nobody writes to it: an interruption ends the wait.
-    const error = await failureOf({ source: path, signal: AbortSignal.timeout(50) })
-    expect(error.code).toBe('aborted')
-    // For the thread that still waits.
-    await writeFile(path, '')
   })
 
   it.each([

@@ -83,19 +83,22 @@ it('measures the last seconds, and nothing that is sent again', () => {
 it('tells of a wait: on a terminal in the line, elsewhere once each time', () => {
   const screen = terminal()
   const progress = createProgress('x', { screen })
-  progress.waiting()
-  expect(screen.written).toEqual(['\r\x1b[Kx  waiting for the service'])
+  progress.waiting('it is full')
+  expect(screen.written).toEqual(['\r\x1b[Kx  waiting for the service: it is full'])
   progress.finish()
   expect(screen.written.at(-1)).toBe('\r\x1b[K')
 
   const plain = { ...terminal(), isTTY: false }
   const quiet = createProgress('x', { screen: plain })
-  quiet.waiting()
-  quiet.waiting()
+  quiet.waiting('it is full')
+  quiet.waiting('it is still full')
   quiet.update(1, 2)
-  quiet.waiting()
+  quiet.waiting('it is full\nagain')
   quiet.finish()
-  expect(plain.written).toEqual(Array(2).fill('bytes: waiting for the service\n'))
+  expect(plain.written).toEqual([
+    'bytes: waiting for the service: it is full\n',
+    'bytes: waiting for the service: it is full\\u000aagain\n',
+  ])
 })
 
 it('shows a better name once it is known, and nothing that does something to a terminal', () => {

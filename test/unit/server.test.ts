@@ -2,16 +2,30 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { Hono } from 'hono'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { App } from '../../src/api/route.js'
 import { type RunningServer, startServer } from '../../src/api/server.js'
+import { transfer } from '../../src/api/transfer.js'
+import { Traffic } from '../../src/flows/traffic.js'
 
 let server: RunningServer
 /** The server's end of the connection that the last request came on. */
 let serverEnd: Socket
+let traffic: Traffic
+/** Lets the streams that are under way come to their end. */
+let endStreams: () => void
 
 beforeEach(async () => {
   const app = new Hono<App>()
+  traffic = new Traffic(0)
+  const streamed = new Promise<void>((resolve) => {
+    endStreams = resolve
+  })
+  async function* pieces(): AsyncGenerator<Uint8Array> {
+    yield Buffer.from('answered')
+    await streamed
+  }
+  app.get('/stream', (c) => transfer(c, pieces(), 200, {}))
   app.all('*', (c) => {
     serverEnd = c.env.incoming.socket
     return c.text('answered')
@@ -24,6 +38,7 @@ beforeEach(async () => {
     headersMs: 20_000,
     idleMs: 60_000,
     log,
+    traffic,
   })
 })
 
@@ -73,4 +88,32 @@ it('keeps an idle connection for longer than proxies do', async () => {
   await new Promise(setImmediate)
   expect(serverEnd.timeout).toBeGreaterThan(60_000)
   socket.destroy()
+})
+
+describe('a request is under way', () => {
+  const STREAM = 'GET /stream HTTP/1.1\r\nHost: x\r\n\r\n'
+  const isOver = () => vi.waitFor(() => expect(traffic.isMuch).toBe(false), 30_000)
+
+  it('until its answer has been sent whole', async () => {
+    const { socket, answers } = await open()
+    socket.write(STREAM)
+    await answers(1)
+    expect(traffic.isMuch).toBe(true)
+    endStreams()
+    await isOver()
+    socket.write(GET)
+    await answers(2)
+    await isOver()
+    socket.destroy()
+  })
+
+  it('until its connection is closed, as are those that queue behind it', async () => {
+    const { socket, answers } = await open()
+    socket.write(`${STREAM}${GET}${STREAM}`)
+    await answers(1)
+    expect(traffic.isMuch).toBe(true)
+    socket.destroy()
+    await isOver()
+    endStreams()
+  })
 })

@@ -39,7 +39,6 @@ export function ingestRoute(ports: IngestPorts, limits: UploadLimits): Route {
         schema: schemas.failure,
       },
       404: { description: 'There is no such job', schema: schemas.failure },
-      408: { description: 'The client fell silent', schema: schemas.failure },
       503: { description: 'Too many uploads at the same time', schema: schemas.failure },
       507: { description: 'There is no room for it', schema: schemas.failure },
     },

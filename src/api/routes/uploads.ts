@@ -18,7 +18,6 @@ const expired = { description: 'The upload has expired', schema: failure }
 const locked = { description: 'Another request uses the upload: try again', schema: failure }
 const old = { description: `No header Tus-Resumable: ${TUS_VERSION}`, schema: failure }
 const busy = { description: 'Too many uploads, or a part is away: try again', schema: failure }
-const late = { description: 'The client fell silent, or is very slow', schema: failure }
 const full = { description: 'There is no room for the file', schema: failure }
 const common = { 404: absent, 410: expired, 412: old, 423: locked }
 
@@ -30,7 +29,30 @@ const CHUNK = {
 const OFFSET = { 'Upload-Offset': 'Number of bytes that have arrived' }
 const RAW_ID = { 'Bytes-Raw-Id': 'The raw file that the upload has become, once it is complete' }
 const EXPIRES = { 'Upload-Expires': 'When the upload ends if it is not complete' }
+const SENT = {
+  ...VERSION,
+  'Upload-Offset': 'Where the bytes begin: as HEAD tells',
+  ...CHUNK,
+}
+const PROGRESS = {
+  ...OFFSET,
+  'Upload-Length': 'Number of bytes of the file',
+  'Upload-Metadata': 'As it was given',
+  ...EXPIRES,
+  ...RAW_ID,
+}
 const reads = { [CHUNK_TYPE]: z.string().meta({ format: 'binary' }) }
+
+/** Refusals of bytes for an upload. */
+const refusedBytes = {
+  400: { description: 'A header or a digest is wrong', schema: failure },
+  409: { description: 'The upload ends elsewhere', schema: failure },
+  413: { description: 'The bytes go beyond the end of the file', schema: failure },
+  415: { description: 'The bytes have another content type', schema: failure },
+  460: { description: 'The checksum is wrong', schema: failure },
+  503: busy,
+  507: full,
+}
 
 /** Resumable uploads by the tus protocol 1.0 (https://tus.io/protocols/resumable-upload). */
 export function uploadRoutes(options: Omit<TusOptions, 'path'>): Route[] {
@@ -72,6 +94,7 @@ export function uploadRoutes(options: Omit<TusOptions, 'path'>): Route[] {
         'Repr-Digest': 'sha-256 or sha-512 of the whole file: checked when the upload is complete',
       },
       reads,
+      mayLackBody: true,
       answers: {
         201: {
           description: 'Created',
@@ -79,7 +102,6 @@ export function uploadRoutes(options: Omit<TusOptions, 'path'>): Route[] {
         },
         400: { description: 'A header or a digest is wrong', schema: failure },
         404: { description: 'There is no such job', schema: failure },
-        408: late,
         412: old,
         413: { description: 'The file is too long', schema: failure },
         415: { description: 'The bytes have another content type', schema: failure },
@@ -100,16 +122,7 @@ export function uploadRoutes(options: Omit<TusOptions, 'path'>): Route[] {
       path,
       headers: VERSION,
       answers: {
-        200: {
-          description: 'How far it is',
-          headers: {
-            ...OFFSET,
-            'Upload-Length': 'Number of bytes of the file',
-            'Upload-Metadata': 'As it was given',
-            ...EXPIRES,
-            ...RAW_ID,
-          },
-        },
+        200: { description: 'How far it is', headers: PROGRESS },
         ...common,
       },
       handle: (input) => answer(input.c, 'HEAD', input.path.upload_id),
@@ -121,18 +134,11 @@ export function uploadRoutes(options: Omit<TusOptions, 'path'>): Route[] {
       access: 'bearer',
       always,
       path,
-      headers: { ...VERSION, 'Upload-Offset': 'Where the bytes begin: as HEAD tells', ...CHUNK },
+      headers: SENT,
       reads,
       answers: {
         204: { description: 'Added', headers: { ...OFFSET, ...EXPIRES, ...RAW_ID } },
-        400: { description: 'A header or a digest is wrong', schema: failure },
-        408: late,
-        409: { description: 'The upload ends elsewhere', schema: failure },
-        413: { description: 'The bytes go beyond the end of the file', schema: failure },
-        415: { description: 'The bytes have another content type', schema: failure },
-        460: { description: 'The checksum is wrong', schema: failure },
-        503: busy,
-        507: full,
+        ...refusedBytes,
         ...common,
       },
       handle: (input) => answer(input.c, 'PATCH', input.path.upload_id),
@@ -155,7 +161,19 @@ export function uploadRoutes(options: Omit<TusOptions, 'path'>): Route[] {
       access: 'bearer',
       always,
       path,
-      answers: { 204: { description: 'As the method' }, ...common },
+      headers: { 'X-HTTP-Method-Override': 'HEAD, PATCH or DELETE', ...SENT },
+      reads,
+      mayLackBody: true,
+      answers: {
+        200: { description: 'As HEAD: how far it is', headers: PROGRESS },
+        204: {
+          description: 'As PATCH: added; or as DELETE: ended',
+          headers: { ...OFFSET, ...EXPIRES, ...RAW_ID },
+        },
+        405: { description: 'X-HTTP-Method-Override names no such method', schema: failure },
+        ...refusedBytes,
+        ...common,
+      },
       handle: (input) => answer(input.c, overridden(input.c), input.path.upload_id),
     }),
   ]

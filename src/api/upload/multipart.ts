@@ -102,7 +102,7 @@ async function textOf(content: AsyncIterable<Buffer>): Promise<string> {
     pieces.push(piece)
   }
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(pieces))
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.concat(pieces))
   } catch {
     throw unprocessable('body: a tag is not valid UTF-8')
   }
