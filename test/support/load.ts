@@ -46,6 +46,8 @@ export interface LoadOptions {
   readonly mayRefuse: boolean
   /** Contents that other uploads have as well: how many there are. */
   readonly equalContents?: number
+  /** Files in an upload of many. */
+  readonly many?: number
 }
 
 /** A status, and the body of an answer that is JSON. */
@@ -57,7 +59,7 @@ interface Answer {
 /** Starts to send requests, for as long as it is not stopped. */
 export async function startLoad(
   url: string,
-  { clients = 5, mayRefuse, equalContents = 7 }: LoadOptions,
+  { clients = 5, mayRefuse, equalContents = 7, many = LARGE }: LoadOptions,
 ): Promise<Load> {
   const client = await login(url)
   const uploads: SentUpload[] = []
@@ -124,7 +126,7 @@ export async function startLoad(
   const work = async (i: number): Promise<void> => {
     while (!over) {
       if (i % 5 === 4) await readOnce()
-      else await uploadOnce(i % 5 === 3 ? LARGE : 2)
+      else await uploadOnce(i % 5 === 3 ? many : 2)
     }
   }
   let working: Promise<void>[] = []
