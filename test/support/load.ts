@@ -32,9 +32,6 @@ export interface Load {
   readonly violations: string[]
   /** Resolves when so many more answers with this status have come, of 200 only those of uploads. */
   until(status: number, more: number): Promise<void>
-  /** Sends nothing for a while; resolves when the last request has been answered. */
-  pause(): Promise<void>
-  resume(): void
   /** Resolves when the last request has been answered. */
   stop(): Promise<void>
 }
@@ -129,16 +126,7 @@ export async function startLoad(
       else await uploadOnce(i % 5 === 3 ? many : 2)
     }
   }
-  let working: Promise<void>[] = []
-  const resume = (): void => {
-    over = false
-    working = Array.from({ length: clients }, (_, i) => work(i))
-  }
-  const stop = async (): Promise<void> => {
-    over = true
-    await Promise.all(working)
-  }
-  resume()
+  const working = Array.from({ length: clients }, (_, i) => work(i))
   return {
     uploads,
     statuses,
@@ -152,9 +140,10 @@ export async function startLoad(
       }
       await vi.waitFor(enough, { timeout: 60_000, interval: 20 })
     },
-    pause: stop,
-    resume,
-    stop,
+    stop: async () => {
+      over = true
+      await Promise.all(working)
+    },
   }
 }
 
