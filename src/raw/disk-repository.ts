@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import type { Stats } from 'node:fs'
 import { open, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BytesError } from '../domain/errors.js'
@@ -38,24 +39,33 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
   const createTemporary = (path: string) =>
     folders.within(temporary, () => open(path, 'wx', filePermission))
 
-  const umaskApplies = async (): Promise<boolean> => {
+  /** A file as it is made here: its mode, and the time, by the clock of the file system. */
+  const madeHere = async (): Promise<Stats> => {
     const path = join(temporary, randomUUID())
     const handle = await createTemporary(path)
     try {
-      return ((await handle.stat()).mode & 0o777) !== filePermission
+      return await handle.stat()
     } finally {
       await handle.close()
       await rm(path, { force: true })
     }
   }
 
-  await storageErrors(async () => {
+  const made = await storageErrors(async () => {
     await makeDirectories(dataDir, folderPermission)
     await folders.ensure(temporary)
     await folders.ensure(join(dataDir, 'blobs'))
-    await removeAbandoned(temporary)
+    const first = await madeHere().catch(async (error: unknown) => {
+      if (!hasCode(error, 'ENOSPC', 'EDQUOT')) throw error
+      // It may be full of what dead processes have left.
+      await removeAbandoned(temporary, Date.now())
+      return madeHere()
+    })
+    await removeAbandoned(temporary, first.mtimeMs)
+    return first
   })
-  const masked = await storageErrors(umaskApplies)
+  // Whether the umask takes something from the mode that is given to `open`.
+  const masked = (made.mode & 0o777) !== filePermission
   const space = new FreeSpace(dataDir, reserveBytes)
   const writer = createDiskWriter({
     dataDir,
@@ -67,32 +77,39 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
     space,
   })
 
+  const look = (): Promise<{ freeBytes: number }> =>
+    storageErrors(async () => {
+      const probe = join(temporary, randomUUID())
+      try {
+        const handle = await createTemporary(probe)
+        try {
+          // Names may still be free when no space is.
+          await writeFully(handle, [Buffer.from('a file that tells whether files can be written')])
+          await handle.sync()
+        } finally {
+          await handle.close()
+        }
+      } finally {
+        await rm(probe, { force: true })
+      }
+      await expectBlobs(dataDir)
+      await space.expect(0)
+      return { freeBytes: await space.free() }
+    })
+  let looking: ReturnType<typeof look> | undefined
+
   return {
     ...writer,
 
     ...createDiskReader(dataDir, options.readers),
 
-    check: () =>
-      storageErrors(async () => {
-        const probe = join(temporary, randomUUID())
-        try {
-          const handle = await createTemporary(probe)
-          try {
-            // Names may still be free when no space is.
-            await writeFully(handle, [
-              Buffer.from('a file that tells whether files can be written'),
-            ])
-            await handle.sync()
-          } finally {
-            await handle.close()
-          }
-        } finally {
-          await rm(probe, { force: true })
-        }
-        await expectBlobs(dataDir)
-        await space.expect(0)
-        return { freeBytes: await space.free() }
-      }),
+    check: () => {
+      // One at a time: on a disk that stalls, looks would pile up before the calls of uploads.
+      looking ??= look().finally(() => {
+        looking = undefined
+      })
+      return looking
+    },
 
     ensureRoom: (bytes) => space.expect(bytes),
   }
@@ -109,11 +126,12 @@ async function expectBlobs(dataDir: string): Promise<void> {
   }
 }
 
-async function removeAbandoned(folder: string): Promise<void> {
+/** @param now milliseconds since 1970, by the clock that the times of files are from */
+async function removeAbandoned(folder: string, now: number): Promise<void> {
   for (const name of await readdir(folder)) {
     const path = join(folder, name)
     const age = await stat(path).then(
-      (found) => Date.now() - found.mtimeMs,
+      (found) => now - found.mtimeMs,
       // Another instance finished with it in the meantime.
       () => 0,
     )

@@ -2,18 +2,13 @@
 import { randomBytes } from 'node:crypto'
 import { afterEach, beforeEach, expect, inject, it } from 'vitest'
 import { base64, errorsLogged, eventually, query } from '../acceptance/helpers.js'
+import { auditFindings } from '../support/audit.js'
 import { type Client, login } from '../support/client.js'
-import { type FakeClock, fakeClock } from '../support/fake-clock.js'
+import { type FakeClock, fakeClock, jump } from '../support/fake-clock.js'
 import { isFull } from '../support/fault-report.js'
 import { skipWithout } from '../support/fault-tools.js'
 import { type QueueReader, readQueue } from '../support/queue.js'
-import {
-  PASSWORD,
-  type TestService,
-  type TestStore,
-  testStore,
-  USERNAME,
-} from '../support/service.js'
+import { PASSWORD, type TestStore, testStore, USERNAME } from '../support/service.js'
 import { tallyOf } from '../support/tally.js'
 import { startTestAuthority, type TestAuthority } from '../support/tsa.js'
 import { offsetOf, sendRest, uploadBy, WAYS } from '../support/ways.js'
@@ -43,15 +38,6 @@ afterEach(async () => {
   queue = undefined
   authority = undefined
 })
-
-async function setClock(service: TestService, offset: number): Promise<void> {
-  await clock?.set(offset)
-  await eventually(async () => {
-    const date = (await fetch(`${service.url}/health/live`)).headers.get('date') ?? ''
-    // Node writes the date anew once a second.
-    return Math.abs(Date.parse(date) - Date.now() - offset * 1000) < 3000
-  }, `the clock of the service is ${offset} s ahead`)
-}
 
 it('jumps hold up no log-in, no upload, no event, and no timestamp when they are over', async ({
   skip,
@@ -94,7 +80,7 @@ it('jumps hold up no log-in, no upload, no event, and no timestamp when they are
     for (const offset of JUMPS) {
       const at = `${offset} s ahead: `
       const before: Client = await login(service.url)
-      await setClock(service, offset)
+      await jump(clock, service, offset)
       const old = await before.request('/bytes/mime_types')
       check([200, 401].includes(old.status), `${at}an old token gets ${old.status}`)
       const client = await login(service.url)
@@ -129,6 +115,7 @@ it('jumps hold up no log-in, no upload, no event, and no timestamp when they are
   const ids = queue.ids()
   check(new Set(ids).size === ids.length, 'an event came twice')
   expect(tally.violations).toEqual([])
+  expect(await auditFindings(store)).toEqual([])
   expect(errorsLogged(service.log())).toEqual([])
   expect(await service.stop()).toBe(0)
 }, 300_000)
@@ -144,10 +131,10 @@ it('a limit on log-ins lasts no longer than its minute when the clock is set bac
       method: 'POST',
       body: new URLSearchParams({ username: USERNAME, password: PASSWORD }),
     })
-  await setClock(service, DAY)
+  await jump(clock, service, DAY)
   await tryLogIn()
   await tryLogIn()
-  await setClock(service, 0)
+  await jump(clock, service, 0)
   const refused = await tryLogIn()
   const seconds = Number(refused.headers.get('retry-after'))
   expect([refused.status, seconds]).toEqual([429, expect.any(Number)])

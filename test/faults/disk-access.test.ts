@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { filesBelow, rowCounts } from '../acceptance/helpers.js'
+import { auditFindings } from '../support/audit.js'
 import { type Client, login } from '../support/client.js'
 import { isFull } from '../support/fault-report.js'
 import { failureOf, mountMemory, skipFor, unmount } from '../support/fault-tools.js'
@@ -70,6 +71,7 @@ async function expectRecovered(): Promise<void> {
   const { raw_file: rows } = await rowCounts(store.databaseUri)
   expect(rows).toBe(acknowledged.size)
   expect(await stateOfStore(store)).toMatchObject({ damaged: [], temporary: [] })
+  expect(await auditFindings(store)).toEqual([])
 }
 
 it('permissions that are taken away refuse uploads, and reads of what is out of reach', async ({

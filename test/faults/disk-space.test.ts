@@ -4,6 +4,7 @@ import { rm, statfs, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { eventually, rowCounts } from '../acceptance/helpers.js'
+import { auditFindings } from '../support/audit.js'
 import { type Client, login } from '../support/client.js'
 import { isFull } from '../support/fault-report.js'
 import { mountMemory, remount, skipFor, unmount } from '../support/fault-tools.js'
@@ -121,6 +122,7 @@ it('a disk that is full refuses with 507 what does not fit, and keeps what it to
   }
   expect(wrong).toEqual([])
   if (!isFull) await expectRecovered('again')
+  expect(await auditFindings(store)).toEqual([])
 }, 600_000)
 
 it('a disk without a free name refuses with 507', async ({ skip }) => {
@@ -148,6 +150,7 @@ it('a disk without a free name refuses with 507', async ({ skip }) => {
   expect(wrong).toEqual([])
   for (const path of names) await rm(path)
   await expectRecovered('again')
+  expect(await auditFindings(store)).toEqual([])
 }, 300_000)
 
 it('a resumable upload that met a full disk goes on when there is space', async ({ skip }) => {
@@ -185,6 +188,7 @@ it('a resumable upload that met a full disk goes on when there is space', async 
   expect(offsets[1]).toBe(content.length)
   const { damaged, temporary } = await stateOfStore(store)
   expect({ damaged, temporary }).toEqual({ damaged: [], temporary: [] })
+  expect(await auditFindings(store)).toEqual([])
 })
 
 it('a disk that is remounted read-only refuses with 503 and gives what it has', async ({
@@ -206,4 +210,5 @@ it('a disk that is remounted read-only refuses with 503 and gives what it has', 
   expect(wrong).toEqual([])
   expect(stored.size).toBe(WAYS.length * SIZES.length)
   if (!isFull) await expectRecovered('again')
+  expect(await auditFindings(store)).toEqual([])
 }, 300_000)

@@ -2,6 +2,7 @@
 import pg from 'pg'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
 import { eventually } from '../acceptance/helpers.js'
+import { auditFindings } from '../support/audit.js'
 import { isFull } from '../support/fault-report.js'
 import { type QueueReader, readQueue } from '../support/queue.js'
 import { type TestService, type TestStore, testStore } from '../support/service.js'
@@ -17,23 +18,27 @@ import {
   sampled,
 } from '../support/syscall-points.js'
 import { tryPoints } from '../support/syscall-report.js'
+import { startProxy, type TcpProxy } from '../support/tcp-proxy.js'
 import { PLAIN_FORMS } from '../support/upload-forms.js'
 
-/** Points of the bounded form, for each kind of socket. */
-const ERRORS = 4
-const KILLS = 2
+/** Points of the bounded form, for each kind of socket, if it has no other numbers. */
+const MOST = { errors: 4, kills: 2 }
 
 const problem = await straceProblem()
 if (problem !== undefined) console.warn(`no system call was made to fail: ${problem}`)
 
 let store: TestStore
 let queue: QueueReader
+/** In front of the broker: it can be away. */
+let proxy: TcpProxy
 let database: pg.Client
 
 beforeAll(async () => {
   if (problem !== undefined) return
   store = await testStore()
-  queue = await readQueue(inject('brokerUris').syscalls)
+  const { href, hostname, port } = new URL(inject('brokerUris').syscalls)
+  queue = await readQueue(href)
+  proxy = await startProxy(hostname, Number(port))
   database = new pg.Client({ connectionString: store.databaseUri })
   await database.connect()
 })
@@ -42,16 +47,19 @@ afterAll(async () => {
   await database?.end()
   await store?.remove()
   await queue?.close()
+  await proxy?.cut()
 })
 
 const forms = PLAIN_FORMS.filter(({ name }) => isFull || /JSON|resumable/.test(name))
 
 const sockets = (service: TestService, pid: number): Promise<Sockets> =>
-  socketsOf(
-    pid,
-    Number(new URL(service.url).port),
-    Number(new URL(inject('brokerUris').syscalls).port),
-  )
+  socketsOf(pid, Number(new URL(service.url).port), proxy.port)
+
+function brokerUri(): string {
+  const uri = new URL(inject('brokerUris').syscalls)
+  uri.port = String(proxy.port)
+  return uri.href
+}
 
 /** The relay is at work until the outbox is empty. */
 async function published(): Promise<boolean> {
@@ -62,6 +70,7 @@ async function published(): Promise<boolean> {
 const places: readonly {
   readonly name: string
   readonly calls: Readonly<Record<string, readonly string[]>>
+  readonly most?: typeof MOST
   readonly options: Pick<BenchOptions, 'place'> & Partial<BenchOptions>
 }[] = [
   ...(['clients', 'database', 'broker'] as const).map((kind) => ({
@@ -106,15 +115,31 @@ const places: readonly {
       counts: ({ text }) => text.includes('UNIX'),
     },
   },
+  {
+    name: 'new connections to the broker',
+    calls: CONNECT_CALLS,
+    // It connects again after a pause that grows.
+    most: { errors: 2, kills: 1 },
+    options: {
+      place: async (service, pid) => {
+        await proxy.cut()
+        const gone = async () => (await sockets(service, pid)).broker.length === 0
+        await eventually(gone, 'the connection to the broker is gone')
+        return { threadId: pid, attached: () => proxy.restore() }
+      },
+      // The first: how often it tries until the broker is there again depends on the moment.
+      counts: ({ call, text, when }) => call !== 'accept4' && text.includes('INET') && when === 1,
+    },
+  },
 ]
 
 it.skipIf(skipsFor(problem)).each(places)(
   'on $name a call that fails, or is the last, loses nothing and leaves nothing half',
-  async ({ name, calls, options }) => {
+  async ({ name, calls, most = MOST, options }) => {
     expect(problem).toBeUndefined()
     const bench: Bench = await openBench({
       store,
-      environment: { QUEUE_URI: inject('brokerUris').syscalls },
+      environment: { QUEUE_URI: brokerUri() },
       arrived: () => queue.ids(),
       settled: published,
       counts: () => true,
@@ -128,9 +153,12 @@ it.skipIf(skipsFor(problem)).each(places)(
       expect(points.length).toBeGreaterThan(3)
       const errors = points.filter(({ fault }) => fault !== KILL)
       const kills = points.filter(({ fault }) => fault === KILL)
-      const chosen = isFull ? points : [...sampled(errors, ERRORS), ...sampled(kills, KILLS)]
+      const chosen = isFull
+        ? points
+        : [...sampled(errors, most.errors), ...sampled(kills, most.kills)]
       const { hits, violations } = await tryPoints(`calls on ${name}`, chosen, () => bench)
       expect(violations).toEqual([])
+      expect(await auditFindings(store)).toEqual([])
       expect(hits).toBeGreaterThan(0.7 * chosen.length)
     } finally {
       await bench.close()

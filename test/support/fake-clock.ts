@@ -3,6 +3,8 @@ import { spawnSync } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { eventually } from '../acceptance/helpers.js'
+import type { TestService } from './service.js'
 
 export interface FakeClock {
   /** For the process: its monotonic clock and the times of files stay as they are. */
@@ -34,4 +36,18 @@ export async function fakeClock(): Promise<FakeClock | undefined> {
     set,
     remove: () => rm(directory, { recursive: true, force: true }),
   }
+}
+
+/** Sets the clock of a running service; resolves when the service is seen to have it. */
+export async function jump(
+  clock: FakeClock,
+  service: Pick<TestService, 'url'>,
+  offset: number,
+): Promise<void> {
+  await clock.set(offset)
+  await eventually(async () => {
+    const date = (await fetch(`${service.url}/health/live`)).headers.get('date') ?? ''
+    // Node writes the date anew once a second.
+    return Math.abs(Date.parse(date) - Date.now() - offset * 1000) < 3000
+  }, `the clock of the service is ${offset} s ahead`)
 }

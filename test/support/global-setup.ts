@@ -22,6 +22,7 @@ const VHOSTS = [
   'soak',
   'backup',
   'clock',
+  'clocks',
   'postgres',
 ] as const
 export type Vhost = (typeof VHOSTS)[number]

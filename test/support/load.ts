@@ -32,9 +32,6 @@ export interface Load {
   readonly violations: string[]
   /** Resolves when so many more answers with this status have come, of 200 only those of uploads. */
   until(status: number, more: number): Promise<void>
-  /** Sends nothing for a while; resolves when the last request has been answered. */
-  pause(): Promise<void>
-  resume(): void
   /** Resolves when the last request has been answered. */
   stop(): Promise<void>
 }
@@ -46,6 +43,8 @@ export interface LoadOptions {
   readonly mayRefuse: boolean
   /** Contents that other uploads have as well: how many there are. */
   readonly equalContents?: number
+  /** Files in an upload of many. */
+  readonly many?: number
 }
 
 /** A status, and the body of an answer that is JSON. */
@@ -57,7 +56,7 @@ interface Answer {
 /** Starts to send requests, for as long as it is not stopped. */
 export async function startLoad(
   url: string,
-  { clients = 5, mayRefuse, equalContents = 7 }: LoadOptions,
+  { clients = 5, mayRefuse, equalContents = 7, many = LARGE }: LoadOptions,
 ): Promise<Load> {
   const client = await login(url)
   const uploads: SentUpload[] = []
@@ -125,19 +124,10 @@ export async function startLoad(
   const work = async (i: number): Promise<void> => {
     while (!over) {
       if (i % 5 === 4) await readOnce()
-      else await uploadOnce(i % 5 === 3 ? LARGE : 2)
+      else await uploadOnce(i % 5 === 3 ? many : 2)
     }
   }
-  let working: Promise<void>[] = []
-  const resume = (): void => {
-    over = false
-    working = Array.from({ length: clients }, (_, i) => work(i))
-  }
-  const stop = async (): Promise<void> => {
-    over = true
-    await Promise.all(working)
-  }
-  resume()
+  const working = Array.from({ length: clients }, (_, i) => work(i))
   return {
     uploads,
     statuses,
@@ -151,9 +141,10 @@ export async function startLoad(
       }
       await vi.waitFor(enough, { timeout: 60_000, interval: 20 })
     },
-    pause: stop,
-    resume,
-    stop,
+    stop: async () => {
+      over = true
+      await Promise.all(working)
+    },
   }
 }
 

@@ -1,4 +1,4 @@
-/** Attaches strace (Debian package `strace`) to one thread, to watch its system calls or to make one fail. */
+/** Attaches strace (Debian package `strace`) to threads, to watch their system calls, to make one fail, or all slow. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises'
@@ -26,6 +26,8 @@ export interface TraceOptions {
   /** Names of system calls that are recorded. */
   readonly calls: readonly string[]
   readonly injection?: Injection
+  /** By how many milliseconds each recorded call is held up, before it is made. */
+  readonly delayMs?: number
   /** Only calls that name one of these, or have a file descriptor of it. All by default. */
   readonly paths?: readonly string[]
 }
@@ -57,24 +59,30 @@ export async function straceProblem(): Promise<string | undefined> {
 }
 
 /**
- * Attaches strace to one thread, and not to the others of its process.
+ * Attaches strace to one thread or several, and not to the others of their process.
  * @throws Error when strace is not installed, or may not attach (`kernel.yama.ptrace_scope`)
  */
-export async function attach(threadId: number, options: TraceOptions): Promise<Trace> {
-  const { calls, injection, paths = [] } = options
+export async function attach(
+  threads: number | readonly number[],
+  options: TraceOptions,
+): Promise<Trace> {
+  const { calls, injection, delayMs, paths = [] } = options
+  const threadIds = [threads].flat()
   const folder = await mkdtemp(join(tmpdir(), 'bytes-strace-'))
   const log = join(folder, 'log')
   const remove = () => rm(folder, { recursive: true, force: true })
   const inject = injection ? ['-e', `inject=${expressionOf(injection)}`] : []
+  const delay = delayMs ? ['-e', `inject=${calls.join(',')}:delay_enter=${delayMs * 1000}`] : []
   const only = paths.flatMap((path) => ['-P', path])
-  const args = ['-yy', '-s', '0', '-o', log, '-e', `trace=${calls.join(',')}`, ...inject, ...only]
-  const child = spawn('strace', [...args, '-p', String(threadId)], {
+  const args = ['-yy', '-s', '0', '-o', log, '-e', `trace=${calls.join(',')}`, ...inject]
+  const to = threadIds.flatMap((id) => ['-p', String(id)])
+  const child = spawn('strace', [...args, ...delay, ...only, ...to], {
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   const closed = once(child, 'close')
   closed.catch(() => undefined)
   try {
-    await untilAttached(child, closed)
+    await untilAttached(child, closed, threadIds.length)
   } catch (error) {
     await remove()
     throw error
@@ -90,7 +98,11 @@ export async function attach(threadId: number, options: TraceOptions): Promise<T
   }
 }
 
-async function untilAttached(child: ChildProcess, closed: Promise<unknown>): Promise<void> {
+async function untilAttached(
+  child: ChildProcess,
+  closed: Promise<unknown>,
+  threads: number,
+): Promise<void> {
   let said = ''
   await new Promise<void>((resolve, reject) => {
     child.once('error', (error) => reject(new Error(`${NOT_INSTALLED}: ${error.message}`)))
@@ -100,7 +112,8 @@ async function untilAttached(child: ChildProcess, closed: Promise<unknown>): Pro
     )
     child.stderr?.on('data', (chunk) => {
       said += chunk
-      if (/^strace: Process \d+ attached/m.test(said)) resolve()
+      const attached = said.match(/^strace: Process \d+ attached/gm)
+      if (attached?.length === threads) resolve()
     })
   })
 }
@@ -113,7 +126,8 @@ function expressionOf({ call, when, fault }: Injection): string {
 function callsOf(recorded: string): TracedCall[] {
   const counts = new Map<string, number>()
   return recorded.split('\n').flatMap((text): TracedCall[] => {
-    const call = /^(\w+)\(/.exec(text)?.[1]
+    // Of several threads each line begins with one's id.
+    const call = /^(?:\d+ +)?(\w+)\(/.exec(text)?.[1]
     if (call === undefined) return []
     const when = (counts.get(call) ?? 0) + 1
     counts.set(call, when)
@@ -121,21 +135,30 @@ function callsOf(recorded: string): TracedCall[] {
   })
 }
 
-/**
- * The thread that makes the calls on files, of a Node that was started with UV_THREADPOOL_SIZE=1 and
- * has made some: of those beside the main thread it has written most.
- */
+/** The thread that makes the calls on files, of a Node that was started with UV_THREADPOOL_SIZE=1. */
 export async function fileThread(pid: number): Promise<number> {
-  let found = { id: 0, writes: 0 }
+  const [thread = 0] = await fileThreads(pid, 1)
+  return thread
+}
+
+/**
+ * The threads that make the calls on files, of a Node that has made some: of those beside the main
+ * thread they have written most.
+ * @param count as UV_THREADPOOL_SIZE says
+ */
+export async function fileThreads(pid: number, count = 4): Promise<number[]> {
+  const threads: { id: number; writes: number }[] = []
   for (const task of await readdir(`/proc/${pid}/task`)) {
     const id = Number(task)
     if (id === pid) continue
     const counts = await readFile(`/proc/${pid}/task/${task}/io`, 'utf8')
-    const writes = Number(/^syscw: (\d+)$/m.exec(counts)?.[1] ?? 0)
-    if (writes > found.writes) found = { id, writes }
+    threads.push({ id, writes: Number(/^syscw: (\d+)$/m.exec(counts)?.[1] ?? 0) })
   }
-  if (found.writes < 10) throw new Error('no thread was found that writes files')
-  return found.id
+  const most = threads.toSorted((a, b) => b.writes - a.writes).slice(0, count)
+  if (most.length < count || most.some(({ writes }) => writes < 10)) {
+    throw new Error(`no ${count} threads were found that write files`)
+  }
+  return most.map(({ id }) => id)
 }
 
 /** What the open file descriptors of a process name, by number: paths, or such as `socket:[123]`. */

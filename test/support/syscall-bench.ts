@@ -27,6 +27,8 @@ export interface Place {
   readonly threadId: number
   /** See `TraceOptions`. */
   readonly paths?: readonly string[]
+  /** Called when strace is attached, before the upload. */
+  readonly attached?: () => Promise<void>
 }
 
 export interface BenchOptions {
@@ -71,6 +73,9 @@ interface Prepared {
   readonly earlier?: { readonly job: string; readonly ids: Record<string, string> }
 }
 
+/** Benches may share a store. */
+let organizations = 0
+
 /** The processes are started when they are needed, and all uploads go to organizations of their own. */
 export async function openBench(options: BenchOptions): Promise<Bench> {
   const {
@@ -85,7 +90,6 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
   await database.connect()
   const checked: Checked = { dataDir: store.dataDir, database, arrived }
   let running: Running | undefined
-  let organizations = 0
 
   const ready = async (): Promise<Running> => {
     if (running && isAlive(running)) return running
@@ -196,7 +200,9 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
       withConnection(async (connection) => {
         const { attempts } = await prepare(form, connection)
         const { service, pid } = await ready()
-        const trace = await attach(...at(await place(service, pid), { calls }))
+        const where = await place(service, pid)
+        const trace = await attach(...at(where, { calls }))
+        await where.attached?.()
         const { ids } = await attempts.attempt(connection)
         await eventually(settled, 'what follows an upload is done')
         const recorded = await trace.end()
@@ -217,6 +223,7 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
         const where = await place(before.service, before.pid)
         const injection = { call, when, fault }
         const trace = await attach(...at(where, { calls: [call], injection }))
+        await where.attached?.()
         try {
           outcome = await made.attempts.attempt(connection)
         } catch (error) {

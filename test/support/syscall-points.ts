@@ -55,7 +55,7 @@ export const SOCKET_CALLS: Readonly<Record<string, readonly string[]>> = {
 /** Calls that make new connections. */
 export const CONNECT_CALLS: Readonly<Record<string, readonly string[]>> = {
   socket: ['EMFILE', 'ENFILE'],
-  connect: ['ECONNRESET', 'EIO'],
+  connect: ['ECONNREFUSED', 'ECONNRESET', 'ETIMEDOUT', 'EIO'],
   accept4: ['EMFILE', 'ENFILE', 'ENOBUFS'],
 }
 
@@ -65,7 +65,9 @@ export function pointsOf(
   seen: readonly TracedCall[],
   faults: Readonly<Record<string, readonly string[]>>,
 ): Point[] {
-  return seen.flatMap(({ call, when }) =>
+  const { calls } = form
+  const tried = seen.filter(({ call }) => !calls || calls.includes(call))
+  return tried.flatMap(({ call, when }) =>
     [...(faults[call] ?? []), KILL].map((fault) => ({ form, call, when, fault })),
   )
 }

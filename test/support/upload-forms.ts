@@ -80,6 +80,8 @@ export interface UploadForm {
   readonly name: string
   /** Whether the contents are made in advance: it is uploaded once before, as `again` of a job. */
   readonly again?: 'intact' | 'damaged'
+  /** The system calls that it is tried for, when there are too many of the others. */
+  readonly calls?: readonly string[]
   /** An upload of contents that nobody has. */
   make(job: string): Attempts
   /** The same contents for another job. */
@@ -211,6 +213,9 @@ const form = (
   ...(again && { again }),
 })
 
+/** So large that it is synced in its middle as well: see `SYNC_SIZE` of the disk writer. */
+const huge = (): UploadedFile[] => [newFile('file', 33 * 1024 * 1024)]
+
 /** For a service that stores contents as they are. */
 export const PLAIN_FORMS: readonly UploadForm[] = [
   form('JSON, 2 files', json, two),
@@ -219,6 +224,12 @@ export const PLAIN_FORMS: readonly UploadForm[] = [
   form('equal to a damaged file', octets, small, 'damaged'),
   form('resumable', resumable, medium),
 ]
+
+/** One that is synced while it is written, for the calls that do so. */
+export const SYNCED_FORM: UploadForm = {
+  ...form('octets, 33 MiB', octets, huge),
+  calls: ['fdatasync', 'fsync'],
+}
 
 /** For a service that encrypts contents. */
 export const SEALED_FORMS: readonly UploadForm[] = [
