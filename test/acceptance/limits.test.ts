@@ -430,7 +430,7 @@ describe('memory', () => {
     })
     await rm(join(store.dataDir, 'blobs/v1/memory'), { recursive: true })
     await mkdir(join(store.dataDir, 'blobs/v1/memory'))
-  }, 120_000)
+  })
 })
 
 it('answers a request that has an unknown job while the body is still coming', async () => {

@@ -37,7 +37,7 @@ export function eventManagerContract(name: string, setup: () => Promise<EventMan
     beforeEach(async () => {
       subject = await setup()
       manager = subject.manager
-      await vi.waitFor(() => expect(manager.connected).toBe(true), 10_000)
+      await vi.waitFor(() => expect(manager.connected).toBe(true), 60_000)
     })
 
     afterEach(async () => {

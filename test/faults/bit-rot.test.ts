@@ -180,5 +180,5 @@ describe.each(['IDENTITY', 'NACL_SEALBOX'])('a blob of %s', (middleware) => {
       }
     }
     expect(wrong).toEqual([])
-  }, 120_000)
+  })
 })

@@ -116,7 +116,7 @@ describe('a broker that itself', () => {
     } finally {
       await limit(134_217_728)
     }
-  }, 120_000)
+  })
 
   it('is killed and started again loses no event', async () => {
     await survives(tallyOf('broker', 'uploads while it is killed'), async (service) => {
@@ -124,7 +124,7 @@ describe('a broker that itself', () => {
       await untilBroker(service, false)
       await broker.restart()
     })
-  }, 90_000)
+  })
 })
 
 /** The ids of all messages that wait in the queue. */

@@ -191,4 +191,4 @@ it('a start with a clock that is ahead leaves the uploads of another instance al
   const read = await client.request(`/bytes/raw/${id}`)
   expect(content.equals(Buffer.from(await read.arrayBuffer()))).toBe(true)
   expect(await auditFindings(store)).toEqual([])
-}, 120_000)
+})

@@ -73,24 +73,20 @@ async function tryAll(size: number, tally: Tally): Promise<void> {
   }
 }
 
-it.runIf(linux)(
-  'idle connections do not hold up others, and are ended',
-  async () => {
-    const tally = tallyOf('connections', 'idle ones, and uploads beside them')
-    await start({ BYTES_HEADERS_TIMEOUT_SECONDS: '3', BYTES_IDLE_TIMEOUT_SECONDS: '3' })
-    const before = await openFiles()
-    await openIdle(IDLE, 2)
-    tally.tried += IDLE
-    await eventually(async () => (await openFiles()) >= before + IDLE / 2, 'they are accepted')
-    await tryAll(100_000, tally)
-    if ((await client.request('/health')).status !== 200) tally.violations.push('it is not healthy')
-    await eventually(() => sockets.size === 0, 'all of them are ended')
-    await eventually(async () => (await openFiles()) <= before + 30, 'their files are closed')
-    expect(tally.violations).toEqual([])
-    expect(errorsLogged(service.log())).toEqual([])
-  },
-  120_000,
-)
+it.runIf(linux)('idle connections do not hold up others, and are ended', async () => {
+  const tally = tallyOf('connections', 'idle ones, and uploads beside them')
+  await start({ BYTES_HEADERS_TIMEOUT_SECONDS: '3', BYTES_IDLE_TIMEOUT_SECONDS: '3' })
+  const before = await openFiles()
+  await openIdle(IDLE, 2)
+  tally.tried += IDLE
+  await eventually(async () => (await openFiles()) >= before + IDLE / 2, 'they are accepted')
+  await tryAll(100_000, tally)
+  if ((await client.request('/health')).status !== 200) tally.violations.push('it is not healthy')
+  await eventually(() => sockets.size === 0, 'all of them are ended')
+  await eventually(async () => (await openFiles()) <= before + 30, 'their files are closed')
+  expect(tally.violations).toEqual([])
+  expect(errorsLogged(service.log())).toEqual([])
+})
 
 /** Ends the service's connections to its database. @returns how many there were */
 async function endDatabaseConnections(): Promise<number> {
@@ -217,4 +213,4 @@ it('slow readers and writers finish, and the others do not wait for them', async
   expect(tally.violations).toEqual([])
   expect(quick).toBeGreaterThan(WAYS.length)
   expect(await stateOfStore(store)).toMatchObject({ damaged: [], temporary: [] })
-}, 120_000)
+})

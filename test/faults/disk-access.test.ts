@@ -191,4 +191,4 @@ it('a volume that comes back as another device is used again', async ({ skip }) 
     unmount(store.dataDir)
     await rm(copy, { recursive: true, force: true })
   }
-}, 120_000)
+})

@@ -73,7 +73,7 @@ it('an authority may refuse, hang, answer garbage, for another imprint or repeat
   expect(service.log().match(/the hash repository works again/g)).toHaveLength(1)
   expect(service.log()).not.toMatch(/"level":"error"/)
   expect(await service.stop()).toBe(0)
-}, 180_000)
+})
 
 it('the second authority is asked while the first is down, and is the one that is recorded', async () => {
   tallyOf('timestamps', 'a second authority').tried = 1
@@ -102,7 +102,7 @@ it('the second authority is asked while the first is down, and is the one that i
   } finally {
     await second.stop()
   }
-}, 120_000)
+})
 
 it('files share timestamps in batches', async () => {
   const tally = tallyOf('timestamps', 'files in batches')
@@ -129,7 +129,7 @@ it('files share timestamps in batches', async () => {
   expect(links[0]).toMatch(/^MI/)
   expect(store.proxy.stamped).toHaveLength(4)
   expect(await service.stop()).toBe(0)
-}, 60_000)
+})
 
 it('requests to an authority keep their distance', async () => {
   const tally = tallyOf('timestamps', 'requests at a distance')
@@ -141,4 +141,4 @@ it('requests to an authority keep their distance', async () => {
   await store.expectVerified(ids)
   expect(performance.now() - began).toBeGreaterThan(850)
   expect(await service.stop()).toBe(0)
-}, 60_000)
+})

@@ -11,7 +11,7 @@ import { newPair } from '../support/blob-keys.js'
 import { testDatabase } from '../support/database.js'
 import { silentLog } from '../support/postgres.js'
 
-const PATIENCE = { timeout: 10_000, interval: 20 }
+const PATIENCE = { timeout: 60_000, interval: 20 }
 
 let database: Awaited<ReturnType<typeof testDatabase>>
 /** The pool of another process on the same database. */

@@ -11,7 +11,7 @@ import { testDatabase } from '../support/database.js'
 import { silentLog } from '../support/postgres.js'
 import { boefjeMeta, newRawFile, normalizerMeta, storedFiles } from '../support/rows.js'
 
-const PATIENCE = { timeout: 10_000, interval: 20 }
+const PATIENCE = { timeout: 60_000, interval: 20 }
 
 type TestDatabase = Awaited<ReturnType<typeof testDatabase>>
 

@@ -42,11 +42,11 @@ function openManager(changes: { uri?: string; onConnected?: () => void } = {}) {
 }
 
 async function connected(manager: EventManager): Promise<void> {
-  await vi.waitFor(() => expect(manager.connected).toBe(true), { timeout: 25_000, interval: 20 })
+  await vi.waitFor(() => expect(manager.connected).toBe(true), { timeout: 60_000, interval: 20 })
 }
 
 async function disconnected(manager: EventManager): Promise<void> {
-  await vi.waitFor(() => expect(manager.connected).toBe(false), { timeout: 25_000, interval: 20 })
+  await vi.waitFor(() => expect(manager.connected).toBe(false), { timeout: 60_000, interval: 20 })
 }
 
 async function openChannel() {
@@ -106,7 +106,7 @@ beforeAll(async () => {
   process.on('unhandledRejection', onUnhandled)
   process.on('uncaughtException', onUnhandled)
   broker = await startTestRabbitMQ()
-}, 100_000)
+})
 
 afterAll(async () => {
   process.off('unhandledRejection', onUnhandled)
@@ -226,7 +226,7 @@ describe('messages', () => {
     expect(await manager.publish([large])).toEqual([false])
     await connected(manager)
     expect(await manager.publish([large])).toEqual([true])
-  }, 30_000)
+  })
 
   it('are not complained of one by one when the channel is closed under them', async () => {
     await limitMessages(5_000)
@@ -249,7 +249,7 @@ describe('messages', () => {
       await limitMessages(MESSAGE_LIMIT)
     }
     expect(messagesOf(log).filter((line) => line.startsWith('error'))).toHaveLength(1)
-  }, 30_000)
+  })
 
   it('that no queue takes are not confirmed, and the queue is declared again', async () => {
     const { manager, log } = openManager()
@@ -302,7 +302,7 @@ describe('the connection', () => {
       'info: connected to the broker again',
     ])
     expect(JSON.stringify(log.entries[1])).toContain('CONNECTION_FORCED')
-  }, 30_000)
+  })
 
   it('is made again when the broker was killed; confirmed messages are kept', async () => {
     const { manager } = openManager()
@@ -327,7 +327,7 @@ describe('the connection', () => {
     const ids = await takeIds(1_000)
     expect(ids).toEqual(expect.arrayContaining(idsOf([...kept, event])))
     expect(ids.slice(0, 50)).toEqual(idsOf(kept))
-  }, 60_000)
+  })
 
   it('counts as none while the broker takes no messages', async () => {
     const onConnected = vi.fn()
@@ -357,7 +357,7 @@ describe('the connection', () => {
       'warn: the broker is short of resources and takes no events',
       'info: the broker takes events again',
     ])
-  }, 30_000)
+  })
 
   it('is dropped when a frozen broker confirms nothing', async () => {
     const { manager, log } = openManager()
@@ -375,7 +375,7 @@ describe('the connection', () => {
     await connected(manager)
     expect(await manager.publish([outgoingEvent()])).toEqual([true])
     expect(messagesOf(log).at(-1)).toBe('info: connected to the broker again')
-  }, 60_000)
+  })
 
   it('is dropped when a frozen broker sends no heartbeats', async () => {
     const { manager, log } = openManager({ uri: `${broker.uri}?heartbeat=1` })
@@ -392,13 +392,13 @@ describe('the connection', () => {
     } finally {
       broker.thaw()
     }
-  }, 30_000)
+  })
 
   it('is refused, with a clear message, by a queue with another declaration', async () => {
     const channel = await openChannel()
     await channel.assertQueue(RAW_FILE_QUEUE, { ...DECLARATION, durable: false })
     const { manager, log } = openManager()
-    await vi.waitFor(() => expect(log.entries.length).toBe(1), 5_000)
+    await vi.waitFor(() => expect(log.entries.length).toBe(1), 60_000)
     await new Promise((resolve) => setTimeout(resolve, 1_000))
     expect(manager.connected).toBe(false)
     expect(log.entries).toMatchObject([
@@ -412,7 +412,7 @@ describe('the connection', () => {
     await connected(manager)
     expect(await manager.publish([outgoingEvent()])).toEqual([true])
     expect(log.entries.length).toBe(2)
-  }, 20_000)
+  })
 
   it('survives that its listener throws', async () => {
     const { manager, log } = openManager({
@@ -456,7 +456,7 @@ describe('secrets and wrong addresses', () => {
     ]
     for (const uri of uris) {
       const { manager, log } = openManager({ uri })
-      await vi.waitFor(() => expect(log.entries.length, uri).toBe(1), 10_000)
+      await vi.waitFor(() => expect(log.entries.length, uri).toBe(1), 60_000)
       expect(manager.connected, uri).toBe(false)
       const error = await manager.publish([outgoingEvent()]).catch((failure: unknown) => failure)
       expect(error).toMatchObject(UNAVAILABLE)
@@ -465,7 +465,7 @@ describe('secrets and wrong addresses', () => {
       expect(log.entries).toMatchObject([{ level: 'warn', fields: { reason: /./ } }])
       await manager.close()
     }
-  }, 60_000)
+  })
 
   it.each([
     ['amqp://user:pass@host:5672/vhost', 'amqp://user:***@host:5672/vhost'],
@@ -554,11 +554,11 @@ describe('close', () => {
       const { manager } = openManager({ uri })
       await vi.waitFor(() => expect(sockets.length).toBe(2))
       expect(await timed(() => manager.close())).toBeLessThan(200)
-      await vi.waitFor(() => expect(patient.log.entries.length).toBe(1), 6_000)
+      await vi.waitFor(() => expect(patient.log.entries.length).toBe(1), 60_000)
       expect(JSON.stringify(patient.log.entries)).toContain('did not answer within 5000 ms')
     } finally {
       for (const socket of sockets) socket.destroy()
       server.close()
     }
-  }, 20_000)
+  })
 })

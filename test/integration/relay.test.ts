@@ -22,7 +22,7 @@ import { type QueueReader, readQueue } from '../support/queue.js'
 import { storedFiles } from '../support/rows.js'
 import { startProxy } from '../support/tcp-proxy.js'
 
-const PATIENCE = { timeout: 30_000, interval: 20 }
+const PATIENCE = { timeout: 60_000, interval: 20 }
 
 let database: Awaited<ReturnType<typeof testDatabase>>
 let meta: MetaRepository

@@ -5,7 +5,7 @@ import { query } from '../acceptance/helpers.js'
 import { login } from './client.js'
 import type { TestService, TestStore } from './service.js'
 
-export const PATIENCE = { timeout: 40_000, interval: 50 }
+export const PATIENCE = { timeout: 60_000, interval: 50 }
 
 /** Uploads files one after the other until told to stop; every upload must succeed. */
 export function uploadSteadily(service: TestService): { stop(): Promise<string[]> } {
