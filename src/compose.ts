@@ -223,6 +223,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       port: settings.port,
       headersMs: settings.headersTimeoutSeconds * 1000,
       idleMs,
+      keepAliveMs: settings.keepAliveTimeoutSeconds * 1000,
       log,
       traffic,
     })

@@ -145,6 +145,12 @@ const VARIABLES = {
     '60',
     integer(1, 3600),
   ),
+  keepAliveTimeoutSeconds: variable(
+    'BYTES_KEEP_ALIVE_TIMEOUT_SECONDS',
+    'how long an idle connection is kept for the next request, in seconds; longer than a proxy in front keeps its own',
+    '75',
+    integer(1, 3600),
+  ),
   uploadExpiryHours: variable(
     'BYTES_UPLOAD_EXPIRY_HOURS',
     'hours after its creation at which a resumable upload ends',

@@ -42,6 +42,11 @@ export interface ServerOptions {
   readonly headersMs: number
   /** Longest time in milliseconds in which a client takes nothing of an answer. */
   readonly idleMs: number
+  /**
+   * How long an idle connection is kept, in milliseconds: longer than clients and proxies keep theirs,
+   * so that none sends a request on one that is just being closed here.
+   */
+  readonly keepAliveMs: number
   /** Told of the requests that do not reach the app. */
   readonly log: Log
   /** Told when a request begins, and when its answer has been sent or its connection closed. */
@@ -51,15 +56,9 @@ export interface ServerOptions {
 /** How often slow heads are looked for. */
 const CHECKING_MS = 1000
 
-/**
- * How long an idle connection is kept, in milliseconds: longer than proxies keep theirs (nginx and
- * others 60 s), so that none sends a request on one that is just being closed here.
- */
-const KEEP_ALIVE_MS = 75_000
-
 /** @throws the error of `listen`, such as EADDRINUSE */
 export async function startServer(app: Hono<App>, options: ServerOptions): Promise<RunningServer> {
-  const { host, port, headersMs, idleMs, log, traffic } = options
+  const { host, port, headersMs, idleMs, keepAliveMs, log, traffic } = options
   const listener = getRequestListener(app.fetch, {
     autoCleanupIncoming: false,
     errorHandler: (error) => refuseMisdirected(error, log),
@@ -72,7 +71,7 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
     headersTimeout: headersMs,
     // A large body takes its time; whoever reads it watches for clients that fall silent.
     requestTimeout: 0,
-    keepAliveTimeout: KEEP_ALIVE_MS,
+    keepAliveTimeout: keepAliveMs,
     connectionsCheckingInterval: CHECKING_MS,
   }
   const over = new WeakSet<Socket>()

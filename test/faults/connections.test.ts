@@ -75,7 +75,11 @@ async function tryAll(size: number, tally: Tally): Promise<void> {
 
 it.runIf(linux)('idle connections do not hold up others, and are ended', async () => {
   const tally = tallyOf('connections', 'idle ones, and uploads beside them')
-  await start({ BYTES_HEADERS_TIMEOUT_SECONDS: '3', BYTES_IDLE_TIMEOUT_SECONDS: '3' })
+  await start({
+    BYTES_HEADERS_TIMEOUT_SECONDS: '3',
+    BYTES_IDLE_TIMEOUT_SECONDS: '3',
+    BYTES_KEEP_ALIVE_TIMEOUT_SECONDS: '8',
+  })
   const before = await openFiles()
   await openIdle(IDLE, 2)
   tally.tried += IDLE

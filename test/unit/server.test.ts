@@ -37,6 +37,7 @@ beforeEach(async () => {
     port: 0,
     headersMs: 20_000,
     idleMs: 60_000,
+    keepAliveMs: 75_000,
     log,
     traffic,
   })
@@ -80,13 +81,14 @@ describe('a client that was answered before the end of its body', () => {
   })
 })
 
-it('keeps an idle connection for longer than proxies do', async () => {
+it('keeps an idle connection for as long as it is told', async () => {
   const { socket, answers } = await open()
   socket.write(GET)
   await answers(1)
   // The listener of the answer's end has set it by the time that a turn of the event loop is over.
   await new Promise(setImmediate)
-  expect(serverEnd.timeout).toBeGreaterThan(60_000)
+  // Node takes a second more than it tells the client.
+  expect(serverEnd.timeout).toBeGreaterThanOrEqual(75_000)
   socket.destroy()
 })
 
