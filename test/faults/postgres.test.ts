@@ -128,7 +128,7 @@ it.each(FAULTS.filter(({ rounds }) => isFull || rounds[0] > 0))(
     expect(violations).toEqual([])
     expect(service.process.exitCode).toBeNull()
   },
-  isFull ? 600_000 : 120_000,
+  isFull ? 600_000 : 300_000,
 )
 
 const arrived = () =>

@@ -13,7 +13,7 @@ import { tallyOf } from '../support/tally.js'
 const SIZES = isFull ? [16, 100, 65_537, 262_145, 5 * 1024 * 1024] : [70_000]
 const MIDDLEWARES = ['IDENTITY', 'NACL_SEALBOX'] as const
 /** The scrub rests for a second after each blob that is wrong. */
-const PATIENCE_MS = isFull ? 300_000 : 60_000
+const PATIENCE_MS = isFull ? 300_000 : 90_000
 
 /** A content, and the raw files that have it. */
 interface Stored {
@@ -145,5 +145,5 @@ it(
     const kinds = [...damaged.values()].map(({ ids, finding }) => `${finding} ${ids.join()}`)
     expect(named.toSorted()).toEqual(kinds.toSorted())
   },
-  isFull ? 900_000 : 180_000,
+  isFull ? 900_000 : 300_000,
 )

@@ -85,7 +85,7 @@ it.skipIf(skipsFor(problem))(
     expect(tally.violations).toEqual([])
     expect(errorsLogged(service.log())).toEqual([])
   },
-  isFull ? 600_000 : 120_000,
+  isFull ? 600_000 : 300_000,
 )
 
 it.skipIf(skipsFor(problem))(
@@ -109,7 +109,7 @@ it.skipIf(skipsFor(problem))(
     expect(tally.violations).toEqual([])
     expect(errorsLogged(service.log())).toEqual([])
   },
-  isFull ? 900_000 : 120_000,
+  isFull ? 900_000 : 300_000,
 )
 
 it.skipIf(skipsFor(problem))('a disk that stalls is looked at by one call of /health', async () => {
@@ -158,5 +158,5 @@ it.skipIf(skipsFor(problem))(
     expect(uploads.some(({ ids }) => ids === undefined)).toBe(true)
     expect(await service.stop()).toBe(0)
   },
-  isFull ? 600_000 : 120_000,
+  isFull ? 600_000 : 300_000,
 )
