@@ -66,9 +66,11 @@ const FAULTS: readonly Fault[] = [
     name: 'has a queue with other arguments',
     rounds: [1, 10],
     happen: async () => {
-      await deleteQueue({ maxLength: 1_000_000 })
-      await closeConnections()
+      // The service would declare its own first.
+      await proxy.cut()
       await untilConnected(false)
+      await deleteQueue({ maxLength: 1_000_000 })
+      await proxy.restore()
       const before = await outboxDepth()
       await vi.waitFor(async () => expect(await outboxDepth()).toBeGreaterThan(before), PATIENCE)
       // Nothing comes meanwhile: the service has no connection.
@@ -166,7 +168,9 @@ it('the process that has seen it all ends in an orderly way', async () => {
   expect(await service.stop()).toBe(0)
 })
 
-const emptied = () => vi.waitFor(async () => expect(await outboxDepth()).toBe(0), PATIENCE)
+/** After a refusal events go one by one at first, each of which waits for the broker's disk. */
+const emptied = () =>
+  vi.waitFor(async () => expect(await outboxDepth()).toBe(0), { ...PATIENCE, timeout: 240_000 })
 
 async function outboxDepth(): Promise<number> {
   const [row] = await query('SELECT count(*)::int AS depth FROM outbox')

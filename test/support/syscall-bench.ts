@@ -73,6 +73,9 @@ interface Prepared {
   readonly earlier?: { readonly job: string; readonly ids: Record<string, string> }
 }
 
+/** Without these, what was written may be lost in a power failure. */
+const SYNCS = ['fsync', 'fdatasync']
+
 /** Benches may share a store. */
 let organizations = 0
 
@@ -120,7 +123,7 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
     const attempts = form.make(job)
     if (!form.again) {
       // So that the connection is there.
-      await connection.exchange('GET', '/health')
+      await connection.exchange('GET', '/health/live')
       if (options.freshConnection) connection.close()
       return { job, attempts }
     }
@@ -242,6 +245,9 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
         await eventually(() => !isAlive(before), 'the process is dead')
       const died = !isAlive(before)
       if (died && fault !== KILL && hit) violations.push('the service has ended')
+      // What is in memory cannot tell whether it is on the disk.
+      const unsynced = hit && fault !== KILL && SYNCS.includes(call)
+      if (unsynced && outcome?.ids) violations.push('it was acknowledged and is not on the disk')
       violations.push(...(await after(point, prepared, outcome)))
       violations.push(...(await leftovers(point, died, opened)))
       const unexpected = errorsLogged(before.service.log()).filter((line) => !line.startsWith('{'))
