@@ -13,7 +13,8 @@ import { MOST_STEPS, pumped, pumpsOf, stepsOf } from './regexp-steps.js'
 import { parsePattern } from './regexp-tree.js'
 
 const SOURCE = fileURLToPath(new URL('../../src', import.meta.url))
-const TURNS = isFull ? 200 : 80
+/** Each turn of a group takes some of the stack of the matcher. */
+const TURNS = isFull ? 120 : 80
 /** Steps of a text of twice the length by those of the text: 2 is linear, 4 is square. */
 const MOST_GROWTH = 2.5
 /** Steps for each sign below which growth says nothing: `{1,128}` fails only on more than 128. */
