@@ -179,6 +179,23 @@ describe('an upload', () => {
     expect(await download(id)).toBe('hello world')
   })
 
+  it('expires when its creation says, also if that takes a while', async () => {
+    const job = await client.job()
+    // Somebody has the jobs for themselves meanwhile.
+    const locked = query(
+      store.databaseUri,
+      'BEGIN; LOCK TABLE boefje_meta; SELECT pg_sleep(2.5); COMMIT',
+    )
+    const made = await eventually(async () => {
+      const begun = performance.now()
+      const answer = await tus('POST', '/bytes/uploads', creation(job, 11))
+      return performance.now() - begun > 1500 && answer
+    }, 'a creation has waited')
+    await locked
+    const head = await tus('HEAD', String(made.headers.location))
+    expect(head.headers['upload-expires']).toBe(made.headers['upload-expires'])
+  })
+
   it('may be one of no bytes, or come with its creation', async () => {
     const empty = await tus('POST', '/bytes/uploads', creation(await client.job(), 0))
     expect(empty.status).toBe(201)

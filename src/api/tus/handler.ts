@@ -108,11 +108,14 @@ export function createTusHandler({ uploads, limits, path, log }: TusOptions): Tu
       )
     }
     const headers = answerHeaders(response)
-    if (method === 'HEAD' && id && exchange.found) {
-      const { offset, size, metadata, createdAt } = exchange.found
-      if (metadata !== '') headers['upload-metadata'] = metadata
-      const expires = new Date(createdAt + uploads.lifetimeMs).toUTCString()
-      Object.assign(headers, offset < size ? { 'upload-expires': expires } : await finishLater(id))
+    const { found } = exchange
+    const expires = found && new Date(found.createdAt + uploads.lifetimeMs).toUTCString()
+    // The package counts from when a creation came, and not from when the upload was there.
+    if (expires && headers['upload-expires']) headers['upload-expires'] = expires
+    if (method === 'HEAD' && id && found) {
+      if (found.metadata !== '') headers['upload-metadata'] = found.metadata
+      const incomplete = found.offset < found.size
+      Object.assign(headers, incomplete ? { 'upload-expires': expires } : await finishLater(id))
     }
     return c.body(null, ANSWERS[method], headers)
   }
