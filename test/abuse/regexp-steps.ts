@@ -139,7 +139,7 @@ export const pumped = ({ before, again, after }: Pump, times: number): string =>
 const BREAKERS = ['', '\0', '!', '\n', '"', ' x']
 
 /** Texts on which an expression may take long: each of its repeats, turned many times, then cut. */
-export function pumpsOf(tree: Tree): Pump[] {
+export function pumpsOf(tree: Tree, most: { signs: number; pairs: number }): Pump[] {
   const befores = new Set(['', '!'])
   const agains = new Set<string>()
   const walk = (part: Tree, before: string): void => {
@@ -172,11 +172,11 @@ export function pumpsOf(tree: Tree): Pump[] {
   walk(tree, '')
   agains.add(sampleOf(tree))
   agains.delete('')
-  const signs = [...agains].slice(0, 12)
+  const signs = [...agains].slice(0, most.signs)
   // A sign that two neighbours share, such as a space, makes the worst texts.
   const pairs = signs.flatMap((a) => signs.filter((b) => a !== b).map((b) => a + b))
   return [...befores].flatMap((before) =>
-    [...signs, ...pairs.slice(0, 40)].flatMap((again) =>
+    [...signs, ...pairs.slice(0, most.pairs)].flatMap((again) =>
       BREAKERS.map((after) => ({ before, again, after })),
     ),
   )

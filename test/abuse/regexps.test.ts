@@ -9,12 +9,13 @@ import { describe, expect, it } from 'vitest'
 import { isFull } from '../support/fault-report.js'
 import { tallyOf } from '../support/tally.js'
 import { type Literal, literalsIn } from './regexp-source.js'
-import { MOST_STEPS, pumped, pumpsOf, stepsOf } from './regexp-steps.js'
-import { parsePattern } from './regexp-tree.js'
+import { MOST_STEPS, type Pump, pumped, pumpsOf, stepsOf } from './regexp-steps.js'
+import { parsePattern, type Tree } from './regexp-tree.js'
 
 const SOURCE = fileURLToPath(new URL('../../src', import.meta.url))
-/** Each turn of a group takes some of the stack of the matcher. */
-const TURNS = isFull ? 120 : 80
+const TURNS = isFull ? 200 : 80
+/** Signs that are repeated, and pairs of them, of each expression. */
+const MOST = isFull ? { signs: 24, pairs: 200 } : { signs: 12, pairs: 40 }
 /** Steps of a text of twice the length by those of the text: 2 is linear, 4 is square. */
 const MOST_GROWTH = 2.5
 /** Steps for each sign below which growth says nothing: `{1,128}` fails only on more than 128. */
@@ -31,19 +32,37 @@ interface Finding {
   readonly pump: string
 }
 
+/**
+ * The steps of a text of so many turns, and of one of twice as many. Where the stack of the matcher
+ * is not deep enough for these, of half as many.
+ */
+function stepsOfTwo(
+  tree: Tree,
+  flags: string,
+  pump: Pump,
+  turns: number,
+): { short: number; long: number; signs: number } {
+  const text = pumped(pump, turns * 2)
+  try {
+    const long = stepsOf(tree, flags, text)
+    return { short: stepsOf(tree, flags, pumped(pump, turns)), long, signs: text.length }
+  } catch (error) {
+    if (!(error instanceof RangeError) || turns < 40) throw error
+    return stepsOfTwo(tree, flags, pump, Math.floor(turns / 2))
+  }
+}
+
 /** The text that makes an expression's steps grow most. */
 function worst(source: string, flags: string): Finding & { tried: number } {
   const tree = parsePattern(source, flags)
   let found: Finding = { growth: 0, steps: 0, pump: '' }
   let tried = 0
-  for (const pump of pumpsOf(tree)) {
+  for (const pump of pumpsOf(tree, MOST)) {
     tried++
-    const long = pumped(pump, TURNS * 2)
-    const steps = stepsOf(tree, flags, long)
-    if (steps < FEW_STEPS * long.length) continue
-    const growth =
-      steps >= MOST_STEPS ? Infinity : steps / stepsOf(tree, flags, pumped(pump, TURNS))
-    if (growth > found.growth) found = { growth, steps, pump: JSON.stringify(pump) }
+    const { short, long, signs } = stepsOfTwo(tree, flags, pump, TURNS)
+    if (long < FEW_STEPS * signs) continue
+    const growth = long >= MOST_STEPS ? Infinity : long / short
+    if (growth > found.growth) found = { growth, steps: long, pump: JSON.stringify(pump) }
     if (growth === Infinity) break
   }
   return { ...found, tried }
