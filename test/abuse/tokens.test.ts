@@ -290,5 +290,5 @@ describe('a wrong log-in', () => {
       found.filter((z) => Math.abs(z) < APART),
       `apart by ${found}`,
     ).toHaveLength(1)
-  }, 600_000)
+  }, 1_800_000)
 })

@@ -156,7 +156,7 @@ describe.each(['IDENTITY', 'NACL_SEALBOX'])('a blob of %s', (middleware) => {
     }
     expect(wrong).toEqual([])
     expect(tally.tried).toBeGreaterThan(SIZES.length * 15)
-  }, 600_000)
+  }, 1_800_000)
 
   it('that was swapped with another is found in both, and in parts where parts are checked', async () => {
     const tally = tallyOf('bit rot', `reads of swapped ${sort} blobs`)

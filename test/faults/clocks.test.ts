@@ -160,7 +160,7 @@ it('differ and jump under uploads, and every event and timestamp comes once they
   expect(stdout).toContain(`${stored.size} raw files: ${stored.size} verified, 0 pending`)
   tally.violations.push(...(await auditFindings(store)))
   expect(tally.violations).toEqual([])
-}, 600_000)
+}, 1_800_000)
 
 it('a start with a clock that is ahead leaves the uploads of another instance alone', async ({
   skip,

@@ -147,7 +147,7 @@ it.runIf(linux)(
     await tryAll(100_000, tally)
     expect(tally.violations).toEqual([])
   },
-  isFull ? 900_000 : 300_000,
+  isFull ? 1_800_000 : 300_000,
 )
 
 it('slow readers and writers finish, and the others do not wait for them', async () => {

@@ -112,7 +112,7 @@ it('permissions that are taken away refuse uploads, and reads of what is out of 
   }
   expect(wrong).toEqual([])
   await expectRecovered()
-}, 300_000)
+}, 1_800_000)
 
 it('a data directory that is replaced by an empty one takes no uploads, until it is back', async () => {
   const tally = tallyOf('disk', 'requests to a replaced directory')
@@ -141,7 +141,7 @@ it('a data directory that is replaced by an empty one takes no uploads, until it
   } finally {
     await rm(aside, { recursive: true, force: true })
   }
-}, 300_000)
+}, 1_800_000)
 
 it('a volume that is taken away and brought back loses nothing that was acknowledged', async ({
   skip,
@@ -170,7 +170,7 @@ it('a volume that is taken away and brought back loses nothing that was acknowle
     unmount(store.dataDir)
     await rm(volume, { recursive: true, force: true })
   }
-}, 300_000)
+}, 1_800_000)
 
 it('a volume that comes back as another device is used again', async ({ skip }) => {
   const tally = tallyOf('disk', 'volumes that came back')

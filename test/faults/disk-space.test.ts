@@ -123,7 +123,7 @@ it('a disk that is full refuses with 507 what does not fit, and keeps what it to
   expect(wrong).toEqual([])
   if (!isFull) await expectRecovered('again')
   expect(await auditFindings(store)).toEqual([])
-}, 600_000)
+}, 1_800_000)
 
 it('a disk without a free name refuses with 507', async ({ skip }) => {
   if (!mounted) skipFor(skip, 'no file system may be mounted here')
@@ -151,7 +151,7 @@ it('a disk without a free name refuses with 507', async ({ skip }) => {
   for (const path of names) await rm(path)
   await expectRecovered('again')
   expect(await auditFindings(store)).toEqual([])
-}, 300_000)
+}, 1_800_000)
 
 it('a resumable upload that met a full disk goes on when there is space', async ({ skip }) => {
   if (!mounted) skipFor(skip, 'no file system may be mounted here')
@@ -211,4 +211,4 @@ it('a disk that is remounted read-only refuses with 503 and gives what it has', 
   expect(stored.size).toBe(WAYS.length * SIZES.length)
   if (!isFull) await expectRecovered('again')
   expect(await auditFindings(store)).toEqual([])
-}, 300_000)
+}, 1_800_000)

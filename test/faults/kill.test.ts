@@ -144,4 +144,4 @@ it('kill -9 in the middle of uploads loses nothing', async () => {
     expect(body.raw_data.id).toBe(message.properties.messageId)
   }
   expect(await service.stop()).toBe(0)
-}, 600_000)
+}, 1_800_000)

@@ -14,7 +14,7 @@ import { checkEvents, checkUploads } from '../support/uploads-check.js'
 const PATIENCE = { timeout: isFull ? 600_000 : 60_000, interval: 50 }
 const ROUNDS = isFull ? 10 : 1
 const READ_ONLY = 'the database is read-only'
-vi.setConfig({ testTimeout: isFull ? 900_000 : 180_000 })
+vi.setConfig({ testTimeout: isFull ? 1_800_000 : 180_000 })
 
 let postgres: PrivatePostgres
 let store: TestStore

@@ -128,7 +128,7 @@ it.each(FAULTS.filter(({ rounds }) => isFull || rounds[0] > 0))(
     expect(violations).toEqual([])
     expect(service.process.exitCode).toBeNull()
   },
-  isFull ? 600_000 : 300_000,
+  isFull ? 1_800_000 : 300_000,
 )
 
 const arrived = () =>

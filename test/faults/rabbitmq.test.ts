@@ -161,7 +161,7 @@ it.each(FAULTS.filter(({ rounds }) => isFull || rounds[0] > 0))(
     expect(violations).toEqual([])
     expect(service.process.exitCode).toBeNull()
   },
-  isFull ? 900_000 : 300_000,
+  isFull ? 1_800_000 : 300_000,
 )
 
 it('the process that has seen it all ends in an orderly way', async () => {

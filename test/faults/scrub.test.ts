@@ -145,5 +145,5 @@ it(
     const kinds = [...damaged.values()].map(({ ids, finding }) => `${finding} ${ids.join()}`)
     expect(named.toSorted()).toEqual(kinds.toSorted())
   },
-  isFull ? 900_000 : 300_000,
+  isFull ? 1_800_000 : 300_000,
 )

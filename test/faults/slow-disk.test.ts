@@ -103,7 +103,7 @@ it.skipIf(skipsFor(problem))(
     expect(tally.violations).toEqual([])
     expect(errorsLogged(service.log())).toEqual([])
   },
-  isFull ? 600_000 : 300_000,
+  isFull ? 1_800_000 : 300_000,
 )
 
 it.skipIf(skipsFor(problem))(
@@ -127,7 +127,7 @@ it.skipIf(skipsFor(problem))(
     expect(tally.violations).toEqual([])
     expect(errorsLogged(service.log())).toEqual([])
   },
-  isFull ? 900_000 : 300_000,
+  isFull ? 1_800_000 : 300_000,
 )
 
 it.skipIf(skipsFor(problem))(
@@ -180,5 +180,5 @@ it.skipIf(skipsFor(problem))(
     expect(uploads.some(({ ids }) => ids === undefined)).toBe(true)
     expect(await service.stop()).toBe(0)
   },
-  isFull ? 600_000 : 300_000,
+  isFull ? 1_800_000 : 300_000,
 )
