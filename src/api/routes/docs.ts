@@ -42,7 +42,8 @@ const CACHED = { 'cache-control': 'public, max-age=86400' }
  * @throws Error when the npm package of Swagger UI is not installed
  */
 export function docsRoutes(routes: readonly Route[], version: string): Route[] {
-  const document = JSON.stringify(openApiDocument(routes, version))
+  // Made when it is asked for: it takes as long as a tenth of the start.
+  let document: string | undefined
   const folder = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'))
   const file = (pattern: string, mediaType: string, read: () => string | Buffer): Route => {
     let content: Uint8Array<ArrayBuffer> | undefined
@@ -65,7 +66,10 @@ export function docsRoutes(routes: readonly Route[], version: string): Route[] {
       summary: 'The OpenAPI document',
       access: 'open',
       answers: { 200: { description: 'The document' } },
-      handle: ({ c }) => json(c, document),
+      handle: ({ c }) => {
+        document ??= JSON.stringify(openApiDocument(routes, version))
+        return json(c, document)
+      },
     }),
     route({
       method: 'get',
