@@ -102,7 +102,7 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
     if (linger.on(socket)) return
     // It is we who keep the client waiting: nothing of an answer is left for it to take.
     if (answers.current(socket) && socket.writableLength === 0) socket.setTimeout(idleMs)
-    else socket.destroy()
+    else destroyUnlessRead(socket)
   })
   server.on('clientError', (error, socket: Socket) => {
     const response = answers.current(socket)
@@ -144,6 +144,19 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
  */
 function isAmbiguous({ httpVersion, headers }: IncomingMessage): boolean {
   return httpVersion === '1.0' && headers['transfer-encoding'] !== undefined
+}
+
+/**
+ * Ends a connection whose time is over, unless something of it was there to be read: after a moment
+ * in which the process stood still, timers come before what has arrived.
+ */
+function destroyUnlessRead(socket: Socket): void {
+  const { bytesRead } = socket
+  const destroy = (): void => {
+    if (socket.bytesRead === bytesRead) socket.destroy()
+  }
+  // After the second, everything that is there has been looked at.
+  setImmediate(() => setImmediate(destroy))
 }
 
 function urlOf(server: Server): string {

@@ -76,9 +76,20 @@ describe('a client that was answered before the end of its body', () => {
     socket.write(`dy${GET}`)
     await answers(2)
     serverEnd.emit('timeout')
-    expect(serverEnd.destroyed).toBe(true)
     await once(socket, 'close')
+    expect(serverEnd.destroyed).toBe(true)
   })
+})
+
+it('takes a request that waits to be read when the time of its connection is over', async () => {
+  const { socket, answers } = await open()
+  socket.write(GET)
+  await answers(1)
+  // As after a moment in which the process stood still: timers come before what has arrived.
+  socket.write(GET)
+  serverEnd.emit('timeout')
+  await answers(2)
+  socket.destroy()
 })
 
 it('keeps an idle connection for as long as it is told', async () => {
