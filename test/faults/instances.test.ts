@@ -12,7 +12,7 @@ import { runProcess, type TestService, type TestStore, testStore } from '../supp
 import { stateOfStore } from '../support/store-check.js'
 import { tallyOf } from '../support/tally.js'
 
-const ROUNDS = isFull ? 60 : 6
+const ROUNDS = isFull ? 60 : 3
 const KILLS = isFull ? 10 : 1
 const RACERS = 8
 /** Milliseconds, for a busy machine. */

@@ -5,11 +5,12 @@ import pg from 'pg'
 import { afterAll, beforeAll, expect, inject, it, vi } from 'vitest'
 import { auditFindings } from '../support/audit.js'
 import { login } from '../support/client.js'
+import { isFull } from '../support/fault-report.js'
 import { type QueueReader, readQueue } from '../support/queue.js'
 import { type TestService, type TestStore, testStore } from '../support/service.js'
 import { tallyOf } from '../support/tally.js'
 
-const KILLS = 20
+const KILLS = isFull ? 40 : 10
 const UPLOADERS = 8
 
 let store: TestStore
@@ -86,7 +87,7 @@ it('kill -9 in the middle of uploads loses nothing', async () => {
     // Some runs die before the first answer, others with many files behind them; half of them in
     // the very moment of an answer.
     if (round % 2 === 0) await sleep(100 + ((round * 137) % 700))
-    else await acknowledged(done, before + 2 * round)
+    else await acknowledged(done, before + 4 * round)
     await service.kill()
     tally.tried++
     await Promise.all(uploads)

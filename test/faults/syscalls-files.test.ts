@@ -10,8 +10,8 @@ import { tryPoints } from '../support/syscall-report.js'
 import { PLAIN_FORMS, SEALED_FORMS, SYNCED_FORM, type UploadForm } from '../support/upload-forms.js'
 
 /** Points of the bounded form. */
-const ERRORS = 26
-const KILLS = 8
+const ERRORS = 22
+const KILLS = 7
 
 /** Calls that are seen for certain. */
 const CERTAIN = 'openat write writev fsync fdatasync rename mkdir unlink close'.split(' ')

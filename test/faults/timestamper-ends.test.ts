@@ -29,7 +29,7 @@ afterEach(async () => {
 })
 
 it.each([
-  ['one by one', isFull ? 24 : 10, 1],
+  ['one by one', isFull ? 24 : 6, 1],
   ['in batches', isFull ? 12 : 6, 4],
 ])('kill -9 in the middle of stamping loses no pending hash: %s', async (how, kills, size) => {
   const tally = tallyOf('timestamps', `kills while files are stamped ${how}`)
