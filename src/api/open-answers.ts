@@ -37,7 +37,7 @@ export class OpenAnswers {
 
 /** Node closes the answer under way with its connection, but forgets those that queue behind it. */
 function closeQueued(response: ServerResponse): void {
-  if (response.socket !== null || response.destroyed) return
+  if (response.socket !== null) return
   response.destroy()
   response.emit('close')
 }

@@ -75,8 +75,8 @@ function clientOf(
 
 /** What is waited out, and for how long the service wants to be left alone. */
 function whyOf({ message, retryAfterMs }: BytesClientError): string {
-  const asked = retryAfterMs && `; it asks for ${Math.ceil(retryAfterMs / 1000)} s`
-  return `${message}${asked ?? ''}`
+  const asked = retryAfterMs ? `; it asks for ${Math.ceil(retryAfterMs / 1000)} s` : ''
+  return `${message}${asked}`
 }
 
 async function credentialsOf({

@@ -275,7 +275,7 @@ describe('a wrong log-in', () => {
       tally.tried += right.length + wrong.length
       found.push(rankSum(right, wrong))
       // That it would be seen: the more log-ins, the smaller it may be.
-      const least = spread(right) / (isFull ? 4 : 1)
+      const least = spread(right) * (isFull ? 0.25 : 2)
       expect(
         rankSum(
           right.map((ms) => ms + least),

@@ -86,7 +86,10 @@ it('jumps hold up no log-in, no upload, no event, and no timestamp when they are
       const client = await login(service.url)
       const fresh = await client.request('/bytes/mime_types')
       check(fresh.status === 200, `${at}a new token gets ${fresh.status}`)
-      check((await fetch(`${service.url}/health`)).status === 200, `${at}it is not healthy`)
+      await eventually(
+        async () => (await fetch(`${service.url}/health`)).status === 200,
+        `${at}it is healthy`,
+      )
       for (const way of WAYS) {
         const content = randomBytes(2000)
         const outcome = await uploadBy(way, service, client, await client.job(), content)

@@ -58,6 +58,10 @@ async function openIdle(count: number, oneIn: number): Promise<void> {
 const openFiles = async (): Promise<number> =>
   (await readdir(`/proc/${service.process.pid}/fd`)).length
 
+/** A busy disk may take longer than it is given once. */
+const healthy = (): Promise<boolean> =>
+  eventually(async () => (await client.request('/health')).status === 200, 'it is healthy')
+
 /** Uploads in every way: every upload must be taken, and come back as it was. */
 async function tryAll(size: number, tally: Tally): Promise<void> {
   const wrong = tally.violations
@@ -85,7 +89,7 @@ it.runIf(linux)('idle connections do not hold up others, and are ended', async (
   tally.tried += IDLE
   await eventually(async () => (await openFiles()) >= before + IDLE / 2, 'they are accepted')
   await tryAll(100_000, tally)
-  if ((await client.request('/health')).status !== 200) tally.violations.push('it is not healthy')
+  await healthy()
   await eventually(() => sockets.size === 0, 'all of them are ended')
   await eventually(async () => (await openFiles()) <= before + 30, 'their files are closed')
   expect(tally.violations).toEqual([])
@@ -143,7 +147,7 @@ it.runIf(linux)(
     }
     expect(tally.violations).toEqual([])
     expect(service.log()).toContain('EMFILE')
-    expect((await client.request('/health')).status).toBe(200)
+    await healthy()
     await tryAll(100_000, tally)
     expect(tally.violations).toEqual([])
   },

@@ -44,7 +44,11 @@ afterAll(() => store?.remove())
 
 /** Holds up each call on files by so many milliseconds. @returns the calls that were held up */
 async function whileSlow(delayMs: number, action: () => Promise<void>): Promise<TracedCall[]> {
-  const threads = await fileThreads(service.process.pid ?? 0)
+  // A new process has not worked on files with all of its threads yet.
+  const threads = await eventually(
+    () => fileThreads(service.process.pid ?? 0).catch(() => undefined),
+    'all threads have worked on files',
+  )
   const trace = await attach(threads, { calls: CALLS, delayMs })
   try {
     await action()
@@ -65,12 +69,16 @@ interface Health {
   readonly results: { service: string; additional: unknown }[]
 }
 
-/** @returns its status, and what it says of the disk */
-async function health(): Promise<[status: number, disk: unknown]> {
+async function healthTold(): Promise<Health & { status: number }> {
   const signal = AbortSignal.timeout(ANSWER_LIMIT_MS)
   const answer = await fetch(`${service.url}/health`, { signal })
-  const { results } = (await answer.json()) as Health
-  return [answer.status, results.find((part) => part.service === 'data_directory')?.additional]
+  return { status: answer.status, ...((await answer.json()) as Health) }
+}
+
+/** @returns its status, and what it says of the disk */
+async function health(): Promise<[status: number, disk: unknown]> {
+  const { status, results } = await healthTold()
+  return [status, results.find((part) => part.service === 'data_directory')?.additional]
 }
 
 /** @returns what is wrong with the store when nothing is slow any more */
@@ -90,9 +98,10 @@ it.skipIf(skipsFor(problem))(
     for (const delay of SLOW_MS) {
       const calls = await whileSlow(delay, async () => {
         await requests.until(200, 5)
-        const [status, disk] = await health()
-        if (status === 200 || disk === 'no answer within 2 s') return
-        tally.violations.push(`it says ${disk}`)
+        const { status, ...told } = await healthTold()
+        // The log-in to the database needs the same threads.
+        if (status === 200 || JSON.stringify(told).includes('no answer within 2 s')) return
+        tally.violations.push(`it says ${JSON.stringify(told)}`)
       })
       expect(calls.length).toBeGreaterThan(20)
     }

@@ -34,7 +34,7 @@ afterEach(async () => {
 
 it('an authority may refuse, hang, answer garbage, for another imprint or repeat itself', async () => {
   const tally = tallyOf('timestamps', 'faults of an authority')
-  const service = await store.start({ BYTES_RFC3161_TIMEOUT_SECONDS: '2' })
+  const service = await store.start({ BYTES_RFC3161_TIMEOUT_SECONDS: '8' })
   const client = await login(service.url)
   const provider = new URL(store.proxy.url).host
   const ids = [await uploadOne(client)]

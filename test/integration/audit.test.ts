@@ -24,7 +24,8 @@ let scrub: ScrubRows
 let records: EvidenceRecords
 
 beforeAll(async () => {
-  database = await testDatabase()
+  // A deadlock is looked for once: it must be there by then, also on a busy machine.
+  database = await testDatabase('-c deadlock_timeout=5s')
   meta = createMetaRepository(database)
   rows = createAuditRows(database.pool)
   scrub = createScrubRows(database.pool)

@@ -20,7 +20,8 @@ let keys: BlobKeys
 let rival: BlobKeys
 
 beforeAll(async () => {
-  database = await testDatabase()
+  // A deadlock is looked for once: it must be there by then, also on a busy machine.
+  database = await testDatabase('-c deadlock_timeout=5s')
   other = openDatabase(database.uri, 16, silentLog)
   keys = createBlobKeys(database.pool)
   rival = createBlobKeys(other.pool)

@@ -8,11 +8,15 @@ import type { TestService, TestStore } from './service.js'
 export const PATIENCE = { timeout: 60_000, interval: 50 }
 
 /** Uploads files one after the other until told to stop; every upload must succeed. */
-export function uploadSteadily(service: TestService): { stop(): Promise<string[]> } {
+export function uploadSteadily(service: TestService): {
+  /** Ids of the files so far. */
+  readonly ids: readonly string[]
+  stop(): Promise<string[]>
+} {
   let stopped = false
+  const ids: string[] = []
   const uploading = (async () => {
     const client = await login(service.url)
-    const ids: string[] = []
     while (!stopped) {
       const job = await client.job()
       const stored = await client.upload(job, [
@@ -27,6 +31,7 @@ export function uploadSteadily(service: TestService): { stop(): Promise<string[]
   // Handled in `stop`.
   uploading.catch(() => undefined)
   return {
+    ids,
     stop: () => {
       stopped = true
       return uploading

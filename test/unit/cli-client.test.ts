@@ -76,6 +76,19 @@ describe('put', () => {
     )
   })
 
+  it('tells of no time when the service asks for none', async () => {
+    await writeFile('a.txt', 'one')
+    let asked = 0
+    fake.interceptors.add((request, response) => {
+      if (!request.url?.startsWith('/bytes/raw?') || asked++ > 2) return false
+      return refuse(response, 503, 'Too many uploads', { 'retry-after': '0' })
+    })
+    expect(await put.run(['a.txt', '--organization', 'acme'])).toBe(0)
+    expect(stderr).toMatch(
+      /^bytes: waiting for the service: Too many uploads \(HTTP 503, [^)]*\)\n$/,
+    )
+  })
+
   it('stores each file for a job of its own', async () => {
     await writeFile('a.txt', 'one')
     await writeFile('b.txt', 'two')
