@@ -96,7 +96,12 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
 
   const ready = async (): Promise<Running> => {
     if (running && isAlive(running)) return running
-    const service = await store.start({ ...environment, UV_THREADPOOL_SIZE: '1' })
+    const service = await store.start({
+      ...environment,
+      UV_THREADPOOL_SIZE: '1',
+      // All points of a form may take longer than a token lives.
+      BYTES_ACCESS_TOKEN_EXPIRE_MINUTES: '600',
+    })
     const client = await login(service.url)
     // Everything is made that is made once.
     await client.upload(await client.job('warm'), [{ name: 'x', content: 'x' }])

@@ -67,6 +67,8 @@ export async function tryPoints(
       tally.occurrences.add(`${form.name} ${when}`)
     }
   } finally {
+    // Also when the run ends early.
+    for (const violation of violations) console.error(violation)
     for (const [what, { faults, occurrences, tried, violations }] of tallies) {
       const errors = [...faults].filter((fault) => fault !== KILL).sort()
       const which = errors.length > 0 ? ` (${errors.join(', ')})` : ''
