@@ -2,6 +2,7 @@ import type { BlobKeys } from '../domain/blob-keys.js'
 import type { MetaRepository, OrganizationCounts, OutboxState } from '../domain/meta-repository.js'
 import type { PendingHashes, PendingState } from '../domain/pending-hashes.js'
 import type { ScrubRows } from '../domain/scrub.js'
+import { shared } from '../domain/shared.js'
 
 export interface Counts {
   readonly organizations: readonly OrganizationCounts[]
@@ -18,17 +19,6 @@ export interface CountsPorts {
   readonly blobKeys: Pick<BlobKeys, 'countByKey'>
   readonly pending: Pick<PendingHashes, 'pendingState'>
   readonly scrub: Pick<ScrubRows, 'oldestUnverifiedSeconds'>
-}
-
-/** While `query` runs, everyone who asks gets its answer: it never runs twice at once. */
-export function shared<T>(query: () => Promise<T>): () => Promise<T> {
-  let running: Promise<T> | undefined
-  return () => {
-    running ??= query().finally(() => {
-      running = undefined
-    })
-    return running
-  }
 }
 
 /**

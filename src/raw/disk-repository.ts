@@ -4,6 +4,7 @@ import { open, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BytesError } from '../domain/errors.js'
 import type { FileMiddleware, RawRepository } from '../domain/ports.js'
+import { shared } from '../domain/shared.js'
 import { createDiskReader } from './disk-reader.js'
 import { createDiskWriter } from './disk-writer.js'
 import { hasCode, makeDirectories, writeFully } from './durable.js'
@@ -96,20 +97,13 @@ export async function openDiskRepository(options: DiskRepositoryOptions): Promis
       await space.expect(0)
       return { freeBytes: await space.free() }
     })
-  let looking: ReturnType<typeof look> | undefined
-
   return {
     ...writer,
 
     ...createDiskReader(dataDir, options.readers),
 
-    check: () => {
-      // One at a time: on a disk that stalls, looks would pile up before the calls of uploads.
-      looking ??= look().finally(() => {
-        looking = undefined
-      })
-      return looking
-    },
+    // One at a time: on a disk that stalls, looks would pile up before the calls of uploads.
+    check: shared(look),
 
     ensureRoom: (bytes) => space.expect(bytes),
   }
