@@ -5,7 +5,7 @@
  */
 import { tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
-import { generateKeyPair } from '../dist/raw/middleware/sealed-box/keys.js'
+import { generateKeyPair } from '../build/raw/middleware/sealed-box/keys.js'
 import { alternate, memoryRow, sizeText, speedRow } from './large-rows.mjs'
 import { runCases } from './large-run.mjs'
 import { runBench, usageError } from './lifecycle.mjs'

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
-import { startEmbeddedPostgres } from '../dist/embedded/postgres.js'
+import { startEmbeddedPostgres } from '../build/embedded/postgres.js'
 import { freePort, startBroker } from './broker.mjs'
 
 const TMPFS = 0x01021994

@@ -1,6 +1,6 @@
 /** Writes the table of settings into the README, from the settings themselves. Needs a build. */
 import { readFileSync, writeFileSync } from 'node:fs'
-import { settingsTable } from '../dist/settings.js'
+import { settingsTable } from '../build/settings.js'
 
 const file = new URL('../README.md', import.meta.url)
 const text = readFileSync(file, 'utf8')

@@ -1,13 +1,15 @@
 /** The trust anchors of timestamps, for the service and for commands. */
 import { readFile } from 'node:fs/promises'
-import { fileURLToPath } from 'node:url'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
 import { SettingsError } from './environment.js'
 import { type Anchors, parseAnchors } from './hashing/rfc3161/anchors.js'
 import { TimestampError } from './hashing/rfc3161/errors.js'
 import { TIMESTAMP_VARIABLES, type TimestampSettings } from './timestamp-settings.js'
 
+const PACKAGE = createRequire(import.meta.url).resolve('bytes/package.json')
 /** Trust anchors without a setting: the root of FreeTSA. */
-const SHIPPED_ANCHORS = fileURLToPath(new URL('../certificates/freetsa-root.pem', import.meta.url))
+const SHIPPED_ANCHORS = join(dirname(PACKAGE), 'certificates/freetsa-root.pem')
 
 /**
  * Reads the trust anchors that the settings name.

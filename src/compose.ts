@@ -1,5 +1,4 @@
 /** Builds the adapters that the settings ask for, joins them, and releases them in reverse order. */
-import { createRequire } from 'node:module'
 import { createApp } from './api/app.js'
 import { createAuth } from './api/auth.js'
 import { createMetrics } from './api/metrics.js'
@@ -42,9 +41,7 @@ import { createAuditFiles } from './raw/audit-files.js'
 import { UploadCipher } from './raw/upload-cipher.js'
 import { openUploadStore } from './raw/upload-store.js'
 import type { Settings } from './settings.js'
-
-/** Version of the package. */
-export const VERSION: string = createRequire(import.meta.url)('../package.json').version
+import { VERSION } from './version.js'
 
 /** Requests under way beside which stored content goes on being checked. */
 const MUCH_TRAFFIC = 4

@@ -51,7 +51,7 @@ see the README.
 async function main(argv: string[]): Promise<number> {
   const [first, ...rest] = argv
   if (first === '--help' || first === '-h') return print(USAGE)
-  if (first === '--version') return print(`${(await import('./compose.js')).VERSION}\n`)
+  if (first === '--version') return print(`${(await import('./version.js')).VERSION}\n`)
   if (first === 'help') return help(rest[0])
   const [name, args] = first?.startsWith('-') ? ['serve', argv] : [first ?? 'serve', rest]
   const command = await load(name)

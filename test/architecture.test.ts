@@ -23,6 +23,7 @@ const TIERS: readonly (readonly string[])[] = [
     'compose-timestamps.ts',
     'main.ts',
     'credentials.ts',
+    'version.ts',
   ],
 ]
 const TOP = TIERS.length - 1
@@ -82,13 +83,7 @@ function importsOf(base: string, file: string): string[] {
 }
 
 const SOURCES = filesBelow('src')
-const GRAPH = new Map(
-  SOURCES.map((file) => [
-    file,
-    // The package's own description is read for the version.
-    importsOf('src', file).filter((target) => target !== '../package.json'),
-  ]),
-)
+const GRAPH = new Map(SOURCES.map((file) => [file, importsOf('src', file)]))
 const EDGES = [...GRAPH].flatMap(([from, targets]) => targets.map((to) => [from, to] as const))
 
 const roomOf = (file: string): string => file.split('/')[0] ?? ''

@@ -1,11 +1,13 @@
 import { readFile } from 'node:fs/promises'
-import { fileURLToPath } from 'node:url'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
 import { drizzle } from 'drizzle-orm/node-postgres'
 import { migrate } from 'drizzle-orm/node-postgres/migrator'
 import pg from 'pg'
 import { translated } from './sqlstate.js'
 
-const FOLDER = fileURLToPath(new URL('../../migrations', import.meta.url))
+const PACKAGE = createRequire(import.meta.url).resolve('bytes/package.json')
+const FOLDER = join(dirname(PACKAGE), 'migrations')
 /** Any constant will do, as long as every instance takes the same ("bytes" in ASCII). */
 const LOCK_KEY = '422777283955'
 

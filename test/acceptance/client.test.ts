@@ -31,7 +31,7 @@ interface BytesClient {
   rawFile(id: string): Promise<{ mime_types: { value: string }[] }>
   verify(id: string): Promise<{ passed: boolean; secureHash: { expected: string } }>
 }
-const BUILT = new URL('../../dist/client/client.js', import.meta.url).href
+const BUILT = new URL('../../dist/client.js', import.meta.url).href
 const { createClient } = (await import(BUILT)) as { createClient(options: object): BytesClient }
 
 const MEBIBYTE = 1024 * 1024

@@ -41,7 +41,7 @@ import {
 
 const root = process.geteuid?.() === 0
 const linux = process.platform === 'linux'
-const DIST = fileURLToPath(new URL('../../dist/raw', import.meta.url))
+const MODULES = fileURLToPath(new URL('../../build/raw', import.meta.url))
 
 let scratch: string
 let dataDir: string
@@ -405,8 +405,8 @@ describe.runIf(linux)('open files', () => {
 
 /** A program that opens a repository and does something with it. */
 const program = (action: string): string => `
-  import { openDiskRepository } from ${JSON.stringify(join(DIST, 'disk-repository.js'))}
-  import { identity } from ${JSON.stringify(join(DIST, 'middleware/identity.js'))}
+  import { openDiskRepository } from ${JSON.stringify(join(MODULES, 'disk-repository.js'))}
+  import { identity } from ${JSON.stringify(join(MODULES, 'middleware/identity.js'))}
   const repository = await openDiskRepository({
     dataDir: ${JSON.stringify(dataDir)}, folderPermission: 0o740, filePermission: 0o640,
     reserveBytes: 0, middleware: identity, readers: [identity],

@@ -31,7 +31,7 @@ import {
 
 const linux = process.platform === 'linux'
 const root = process.geteuid?.() === 0
-const built = new URL('../../dist/embedded/postgres.js', import.meta.url).href
+const built = new URL('../../build/embedded/postgres.js', import.meta.url).href
 const patient = { timeout: 120_000, interval: 50 }
 
 let directory: string
