@@ -16,7 +16,7 @@ export default defineConfig({
     globalSetup: ['test/support/global-setup.ts'],
     sequence: { sequencer: SoakFirst },
     // For what hangs, and not for what is slow: on a machine that others use too, tests take long.
-    testTimeout: 180_000,
+    testTimeout: process.env.BYTES_FAULTS === 'full' ? 1_800_000 : 180_000,
     hookTimeout: 240_000,
     // Each file has services of its own; the machine has few cores.
     maxWorkers: 3,

@@ -196,5 +196,5 @@ it.skipIf(tools === undefined && !process.env.CI)(
     expect(await (await client.request(`/bytes/raw/${fresh.b}`)).text()).toBe('new')
     expect(await service.stop()).toBe(0)
   },
-  300_000,
+  isFull ? 1_800_000 : 300_000,
 )
