@@ -4,7 +4,7 @@ import { mkdir, open, readFile, rename, rm, truncate, utimes, writeFile } from '
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Client, login } from '../support/client.js'
-import { runProcess, type TestService, type TestStore, testStore } from '../support/service.js'
+import { sealing, type TestService, type TestStore, testStore } from '../support/service.js'
 import { eventually, filesBelow, query, sample } from './helpers.js'
 
 interface Found {
@@ -421,19 +421,11 @@ describe('the scrub', () => {
 
   it('reads sealed content without a key, and nothing when it is turned off', async () => {
     await service.stop()
-    const keys = await runProcess(['keys', 'generate'], {})
-    const environment = Object.fromEntries(
-      keys.stdout.split('\n').flatMap((line) => {
-        const [, name, value] = /^(\w+)=(.*)$/.exec(line) ?? []
-        return name === undefined || value === undefined ? [] : [[name, value]]
-      }),
-    )
-    const sealing = await store.start({
-      ...environment,
-      BYTES_ENCRYPTION_MIDDLEWARE: 'NACL_SEALBOX',
+    const writer = await store.start({
+      ...(await sealing()),
       BYTES_SCRUB_BYTES_PER_SECOND: '0',
     })
-    client = await login(sealing.url)
+    client = await login(writer.url)
     await stored('a secret', 'another secret')
     const [first = '', second = ''] = await filesBelow(store.dataDir)
     await flip(join(store.dataDir, second))
@@ -447,6 +439,6 @@ describe('the scrub', () => {
     const withoutKey = await start()
     await eventually(() => withoutKey.log().includes('missing or damaged'), 'it is found')
     await eventually(async () => (await verified()) === 1, 'the other one is verified')
-    expect(sealing.log()).not.toContain('missing or damaged')
+    expect(writer.log()).not.toContain('missing or damaged')
   })
 })

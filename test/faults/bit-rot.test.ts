@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { eventually, query, sample } from '../acceptance/helpers.js'
 import { type Client, login } from '../support/client.js'
 import { isFull } from '../support/fault-report.js'
-import { runProcess, type TestService, type TestStore, testStore } from '../support/service.js'
+import { sealing, type TestService, type TestStore, testStore } from '../support/service.js'
 import { tallyOf } from '../support/tally.js'
 
 const MIB = 1024 * 1024
@@ -51,14 +51,7 @@ describe.each(['IDENTITY', 'NACL_SEALBOX'])('a blob of %s', (middleware) => {
 
   beforeAll(async () => {
     store = await testStore()
-    const environment: Record<string, string> = { BYTES_ENCRYPTION_MIDDLEWARE: middleware }
-    if (middleware === 'NACL_SEALBOX') {
-      const { stdout } = await runProcess(['keys', 'generate'], {})
-      for (const [, name = '', value = ''] of stdout.matchAll(/^(\w+)=(\S+)$/gm)) {
-        environment[name] = value
-      }
-    }
-    service = await store.start(environment)
+    service = await store.start(middleware === 'IDENTITY' ? {} : await sealing())
     client = await login(service.url)
   })
 

@@ -8,7 +8,7 @@ import { type Client, login } from '../support/client.js'
 import { isFull } from '../support/fault-report.js'
 import { createDatabase, dropDatabase } from '../support/postgres.js'
 import { type QueueReader, readQueue } from '../support/queue.js'
-import { runProcess, type TestService, type TestStore, testStore } from '../support/service.js'
+import { sealing, type TestService, type TestStore, testStore } from '../support/service.js'
 import { stateOfStore } from '../support/store-check.js'
 import { tallyOf } from '../support/tally.js'
 
@@ -32,12 +32,6 @@ afterEach(async () => {
   await queue?.close()
   if (database) await dropDatabase(inject('postgresUri'), database)
 })
-
-async function sealing(): Promise<Record<string, string>> {
-  const { stdout } = await runProcess(['keys', 'generate'], {})
-  const keys = [...stdout.matchAll(/^(\w+)=(\S+)$/gm)].map(([, name, value]) => [name, value])
-  return { BYTES_ENCRYPTION_MIDDLEWARE: 'NACL_SEALBOX', ...Object.fromEntries(keys) }
-}
 
 describe.each([
   [2, 'IDENTITY'],

@@ -7,7 +7,7 @@ import { eventually, query, sample } from '../acceptance/helpers.js'
 import { auditReport } from '../support/audit.js'
 import { login } from '../support/client.js'
 import { isFull } from '../support/fault-report.js'
-import { runProcess, type TestStore, testStore } from '../support/service.js'
+import { sealing, type TestStore, testStore } from '../support/service.js'
 import { tallyOf } from '../support/tally.js'
 
 const SIZES = isFull ? [16, 100, 65_537, 262_145, 5 * 1024 * 1024] : [70_000]
@@ -46,10 +46,7 @@ let keys: Record<string, string>
 
 beforeEach(async () => {
   store = await testStore()
-  const { stdout } = await runProcess(['keys', 'generate'], {})
-  keys = Object.fromEntries(
-    [...stdout.matchAll(/^(\w+)=(\S+)$/gm)].map(([, name, value]) => [name, value]),
-  )
+  keys = await sealing()
 })
 
 afterEach(() => store?.remove())

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { auditFindings } from '../support/audit.js'
 import { isFull } from '../support/fault-report.js'
-import { runProcess, type TestStore, testStore } from '../support/service.js'
+import { sealing, type TestStore, testStore } from '../support/service.js'
 import { fileThread, skipsFor, straceProblem } from '../support/strace.js'
 import { type Bench, openBench } from '../support/syscall-bench.js'
 import { FILE_CALLS, KILL, type Point, pointsOf, sampled } from '../support/syscall-points.js'
@@ -44,17 +44,6 @@ const open = (environment: Record<string, string>): Promise<Bench> =>
     // The same thread writes to its event descriptor, and the log.
     counts: ({ text }) => text.includes(store.dataDir),
   })
-
-async function sealing(): Promise<Record<string, string>> {
-  const { stdout } = await runProcess(['keys', 'generate'], {})
-  const [, publicKey = '', privateKey = ''] =
-    /^BYTES_PUBLIC_KEY_B64=(\S+)\nBYTES_PRIVATE_KEY_B64=(\S+)\n$/.exec(stdout) ?? []
-  return {
-    BYTES_ENCRYPTION_MIDDLEWARE: 'NACL_SEALBOX',
-    BYTES_PUBLIC_KEY_B64: publicKey,
-    BYTES_PRIVATE_KEY_B64: privateKey,
-  }
-}
 
 function benchOf(form: UploadForm): Bench {
   const bench = benches.get(form)

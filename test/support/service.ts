@@ -121,6 +121,13 @@ export async function runProcess(
   return { code, stdout, stderr }
 }
 
+/** A pair of keys as settings, as the program makes them, and the setting that seals with them. */
+export async function sealing(): Promise<Environment> {
+  const { stdout } = await runProcess(['keys', 'generate'], {})
+  const keys = [...stdout.matchAll(/^(\w+)=(\S+)$/gm)].map(([, name, value]) => [name, value])
+  return { ...Object.fromEntries(keys), BYTES_ENCRYPTION_MIDDLEWARE: 'NACL_SEALBOX' }
+}
+
 export function spawnProcess(
   args: readonly string[],
   environment: Environment,
