@@ -38,6 +38,7 @@ export async function stampedStore(authority: TestAuthority): Promise<StampedSto
   const pool = new pg.Pool({ connectionString: store.databaseUri, max: 2 })
   // The database is dropped before the last connection knows that it has been ended.
   pool.on('connect', (client) => client.on('error', () => undefined))
+  pool.on('error', () => undefined)
 
   const filesOf = async (ids: readonly string[]): Promise<StampedFile[]> =>
     (
