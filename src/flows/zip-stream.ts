@@ -28,7 +28,7 @@ const MODE = 0o100644
 
 /**
  * Makes an archive. Large ones get the form that they need (zip64).
- * @param modified time that every file gets
+ * @param modified time that every file gets; 1970 at the earliest
  */
 export function zipStream(entries: readonly ZipEntry[], modified: Date): ZipStream {
   return {
@@ -43,9 +43,11 @@ type Open = (content: LazyContent, output: PassThrough, give: (stream: Readable)
 
 function build(
   entries: readonly ZipEntry[],
-  mtime: Date,
+  modified: Date,
   open: Open,
 ): { size: number; output: PassThrough } {
+  // yazl throws at earlier ones, where nobody can catch it.
+  const mtime = new Date(Math.max(0, modified.getTime()))
   const zip = new ZipFile()
   const output = zip.outputStream
   if (!(output instanceof PassThrough)) throw new Error('yazl writes to an unknown kind of stream')

@@ -39,6 +39,27 @@ it('holds the files in order, stored as they are, with the given time', async ()
   ])
 })
 
+it.each([
+  '0001-01-01T00:00:00Z',
+  '1969-12-31T23:59:59Z',
+  '1970-01-01T00:00:00Z',
+  '2038-01-19T03:14:08Z',
+  '2107-12-31T23:59:58Z',
+  '9999-12-31T23:59:59Z',
+])('can be of the time %s, as near as the format has it', async (time) => {
+  const { size, pieces } = zipStream([{ name: 'a', content: lazy(1, ['a']) }], new Date(time))
+  const archive = await read(pieces)
+  expect(archive.length).toBe(size)
+  const zip = await fromBufferPromise(archive)
+  const names: string[] = []
+  for await (const entry of zip.eachEntry()) {
+    names.push(entry.fileName)
+    const nearest = time < '1970' ? 1970 : Math.min(2038, new Date(time).getUTCFullYear())
+    expect(entry.getLastModDate().getUTCFullYear()).toBe(nearest)
+  }
+  expect(names).toEqual(['a'])
+})
+
 it('tells the size of an archive that is larger than 4 GiB', async () => {
   const { size } = zipStream([{ name: 'a', content: lazy(5 * 2 ** 30, []) }], TIME)
   // Local header, data descriptor, central directory and end, in their long forms.
