@@ -82,11 +82,23 @@ const verify = (der: Uint8Array, anchors: readonly TestCertificate[] = [root]) =
 function below(
   options: Partial<Parameters<typeof makeCertificate>[0]>,
   belowIt: Partial<Parameters<typeof makeCertificate>[0]> = {},
+  ess?: (end: TestCertificate, middle: TestCertificate) => Buffer,
 ): Buffer {
   const key = makeKey('p256')
   const middle = makeCertificate({ key, issuer: root, extensions: CA_EXTENSIONS, ...options })
   const end = signerWith({ issuer: middle, ...belowIt })
-  return token({ signer: end, certificates: [end.der, middle.der] })
+  const certificates = [end.der, middle.der]
+  return token({ signer: end, certificates, ...(ess && withAttribute(2, ess(end, middle))) })
+}
+
+/**
+ * A certificate with the name of our root as its issuer, and the signature of nobody, that has one of
+ * the root's in an extension: OpenSSL would take that for the whole, as it looks for PEM first.
+ */
+function disguised(extensions: readonly Buffer[]): TestCertificate {
+  const honest = makeCertificate({ key: otherKey, issuer: root })
+  const inside = extension('1.3.6.1.4.1.32473.1', false, Buffer.from(`\n${honest.pem}`))
+  return makeCertificate({ key: otherKey, issuer: lookalike, extensions: [...extensions, inside] })
 }
 
 const withoutAttribute = (index: number): Options => ({
@@ -424,8 +436,19 @@ const CASES: readonly Case[] = [
     const end = signerWith({ issuer: lower })
     return token({ signer: end, certificates: [end.der, lower.der, upper.der] })
   }),
-  c('wrong_ess_path', 'certificate', 'not of the path', () =>
-    token(withAttribute(2, signingCertificateV2(essV2(signer), essV2(elsewhere)))),
+  c('malformed_token', 'format', 'OpenSSL reads another certificate', () =>
+    token({ signer: disguised(SIGNER_EXTENSIONS) }),
+  ),
+  c('malformed_token', 'format', 'OpenSSL reads another certificate', () => {
+    const middle = disguised(CA_EXTENSIONS)
+    const end = signerWith({ issuer: middle })
+    return token({ signer: end, certificates: [end.der, middle.der] })
+  }),
+  c('wrong_ess_path', 'certificate', 'to others than CN=Middle', () =>
+    below({ subject: 'CN=Middle' }, {}, (end) => signingCertificateV2(essV2(end), essV2(root))),
+  ),
+  c('wrong_ess_path', 'certificate', 'to others than CN=Middle', () =>
+    below({ subject: 'CN=Middle' }, {}, (end) => signingCertificate(essV1(end), essV1(root))),
   ),
   c('stray_certificate', 'certificate', 'CN=Stray', () => {
     const stray = makeCertificate({ key: otherKey, subject: 'CN=Stray', issuer: elsewhere })
@@ -453,6 +476,18 @@ describe('verifyToken refuses', () => {
   it('nothing that is right', () => {
     expect(verify(token()).chain.map(({ subject }) => subject)).toHaveLength(2)
     expect(verify(below({})).chain).toHaveLength(3)
+    const whole = below({}, {}, (end, middle) =>
+      signingCertificateV2(essV2(end), essV2(middle), essV2(root)),
+    )
+    expect(verify(whole).chain).toHaveLength(3)
+    const intermediates = below({}, {}, (end, middle) =>
+      signingCertificateV2(essV2(end), essV2(middle)),
+    )
+    expect(verify(intermediates).chain).toHaveLength(3)
+    // What it names beyond the path does no harm: with a lower anchor the path is shorter.
+    const pinned = token(withAttribute(2, signingCertificateV2(essV2(signer), essV2(root))))
+    expect(verify(pinned, [signer]).chain).toHaveLength(1)
+    expect(verify(pinned).chain).toHaveLength(2)
   })
 
   it.each(CASES)('$code: $says', (one) => {

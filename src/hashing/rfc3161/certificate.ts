@@ -150,14 +150,18 @@ function publicKeyOf(x509: X509Certificate): KeyObject | undefined {
   }
 }
 
+/** The same certificate as OpenSSL reads it, which first looks for one in PEM anywhere within. */
 function x509Of(raw: Uint8Array): X509Certificate {
+  let x509: X509Certificate
   try {
-    return new X509Certificate(raw)
+    x509 = new X509Certificate(raw)
   } catch (error) {
     throw new StructureError(
       `OpenSSL cannot read it (${error instanceof Error ? error.message : 'error'})`,
     )
   }
+  if (!sameBytes(x509.raw, raw)) throw new StructureError('OpenSSL reads another certificate in it')
+  return x509
 }
 
 function read(raw: Uint8Array): Certificate {

@@ -135,14 +135,16 @@ export function checkProfile(certificate: Certificate, tsa: DerNode | undefined)
 }
 
 /**
- * Further ESSCertIDs name those that the path may go by (RFC 5035, section 3): each has to be there.
+ * Further ESSCertIDs, if there are any, limit the certificates that the path may go by (RFC 5035,
+ * section 3). The anchor at its end is trusted anyhow, and the path need not go by all of them.
  * @throws TimestampError `wrong_ess_path`
  */
 export function checkEssPath(attributes: SignedAttributes, path: readonly Certificate[]): void {
   for (const [, ...others] of attributes.essCertIds) {
-    for (const id of others) {
-      if (path.some((certificate) => tells(id, certificate))) continue
-      const what = 'the attribute signingCertificate names a certificate that is not of the path'
+    if (others.length === 0) continue
+    for (const certificate of path.slice(1, -1)) {
+      if (others.some((id) => tells(id, certificate))) continue
+      const what = `the attribute signingCertificate limits the path to others than ${certificate.subject}`
       throw new TimestampError('wrong_ess_path', what)
     }
   }
