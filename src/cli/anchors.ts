@@ -31,8 +31,8 @@ export async function chooseAnchors(given: string | undefined): Promise<ChosenAn
   return { anchors: await readAnchors(settings), origin }
 }
 
-/** Name and fingerprint of each certificate. @throws Error for what is no certificate */
-export function namesOf(pem: string): string[] {
+/** Name and fingerprint of each. */
+export function namesOf({ pem }: Anchors): string[] {
   return anchorsIn(pem).map(
     ({ subject, fingerprint }) => `${subject} (SHA-256 fingerprint ${fingerprint})`,
   )

@@ -4,6 +4,7 @@ import { BUNDLE, hashTreeName } from '../domain/evidence-bundle.js'
 import type { Check } from '../domain/hash-repository.js'
 import { type Instant, parseInstant, pythonTimestamp } from '../domain/instant.js'
 import { algorithmOf, noSecureHash, verdictOf } from '../flows/verify.js'
+import { parseAnchors } from '../hashing/rfc3161/anchors.js'
 import { examineTimestamp, type TimestampFindings } from '../hashing/rfc3161/check.js'
 import { parseTimestampLink } from '../hashing/rfc3161/links.js'
 import { type ChosenAnchors, chooseAnchors, namesOf } from './anchors.js'
@@ -178,8 +179,10 @@ function tellOtherAnchors({ files }: Bundle, { origin, anchors }: ChosenAnchors)
   if (pem === undefined) return
   let others: string[]
   try {
-    const known = namesOf(anchors.pem)
-    others = namesOf(pem.toString('latin1')).filter((name) => !known.includes(name))
+    const known = namesOf(anchors)
+    // Read as `--anchor` would: what is shown must be what would be trusted.
+    const given = namesOf(parseAnchors(pem.toString('latin1')))
+    others = given.filter((name) => !known.includes(name))
   } catch {
     complain(`${BUNDLE.anchors} in the bundle cannot be read`)
     return

@@ -11,7 +11,7 @@ export interface Anchor {
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g
 
-/** The certificates of a PEM text. @throws Error for one that cannot be read */
+/** The certificates of a PEM text that has nothing else in it. @throws Error for one that cannot be read */
 export function anchorsIn(pem: string): Anchor[] {
   return [...pem.matchAll(CERTIFICATE)].map(([text]) => {
     const { subject, fingerprint256 } = new X509Certificate(text)

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -20,9 +21,11 @@ import {
   USERNAME,
 } from '../support/service.js'
 import { startTestAuthority, type TestAuthority } from '../support/tsa.js'
+import { filesIn, zipOf } from '../support/zip.js'
 import { errorsLogged, eventually, filesBelow, openWire } from './helpers.js'
 
 const run = promisify(execFile)
+const FREETSA = fileURLToPath(new URL('../../certificates/freetsa-root.pem', import.meta.url))
 
 let authority: TestAuthority
 let folder: string
@@ -206,6 +209,16 @@ describe.each([
     const untrusted = await bytes({}, 'verify', bundle)
     expect([untrusted.code, untrusted.stdout]).toEqual([1, expect.stringMatching(/\nfailed: /)])
     expect(untrusted.stderr).toMatch(/other trust anchors:\n.*CN=Root for trying out/)
+    // The first is no block: a reader that took it for one would show the name of an honest root.
+    const honest = await readFile(FREETSA, 'utf8')
+    const forged = `x${honest.replace(/-----END.*/s, '')}${await readFile(authority.rootFile, 'utf8')}`
+    const files = await filesIn(path)
+    const other = files.filter(({ name }) => name !== 'certificates/anchors.pem')
+    const disguised = join(folder, 'disguised.zip')
+    const name = 'certificates/anchors.pem'
+    await writeFile(disguised, await zipOf([...other, { name, content: forged }]))
+    const told = await bytes({}, 'verify', disguised)
+    expect(told.stderr).toMatch(/other trust anchors:\n.*CN=Root for trying out/)
 
     const copy = join(folder, 'copy.zip')
     const fetched = await bytes(asClient(service), 'evidence', id, '-o', copy)
@@ -332,6 +345,22 @@ describe('without a timestamp', () => {
       0,
       '1 raw files: 0 verified, 0 pending, 1 unverifiable, 0 failed\n',
     ])
+  })
+
+  it('a job that ended before 1970 has evidence as well', async () => {
+    const service = await store.start()
+    const client = await login(service.url)
+    for (const year of ['0001', '1969', '9999']) {
+      const job = await client.job('org', {
+        started_at: '0001-01-01T00:00:00Z',
+        ended_at: `${year}-12-31T23:59:59Z`,
+      })
+      const { file = '' } = await client.upload(job, [{ name: 'file', content: year }])
+      const path = await evidenceOf(client, file)
+      expect(await readFile(join(path, 'content'), 'utf8')).toBe(year)
+      expect(await commandsOf(path)).toEqual([0, 0])
+    }
+    expect(await service.stop()).toBe(0)
   })
 
   it('what is not there is not found', async () => {
