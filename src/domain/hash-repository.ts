@@ -43,14 +43,21 @@ export interface HashRepository extends HashVerifier {
   store(secureHash: SecureHash, signal?: AbortSignal): Promise<string>
   /**
    * Gives different hashes away at once, at the price of one. Left out where each has its price.
-   * @returns the retrieval links, in order
    * @throws BytesError `hash_repository_failed`
    */
   readonly storeBatch?: (
     secureHashes: readonly SecureHash[],
     signal?: AbortSignal,
-  ) => Promise<readonly string[]>
+  ) => Promise<KeepLinks>
 }
+
+/**
+ * Keeps here what a third party has given; it has had its price, and may be kept again when that
+ * has failed.
+ * @returns the retrieval links, in the order of the hashes
+ * @throws BytesError `database_unavailable` and the like
+ */
+export type KeepLinks = () => Promise<readonly string[]>
 
 /** What an outsider needs to check a timestamp (RFC 3161) of a secure hash. */
 export interface TimestampProof {

@@ -1,5 +1,5 @@
 import { BytesError, type ErrorCode } from '../domain/errors.js'
-import type { HashRepository } from '../domain/hash-repository.js'
+import type { HashRepository, KeepLinks } from '../domain/hash-repository.js'
 import type { SecureHash } from '../domain/models.js'
 import type { Log } from '../domain/ports.js'
 import { TimestampError } from '../hashing/rfc3161/errors.js'
@@ -24,15 +24,16 @@ export interface RotaOptions {
   readonly repositories: readonly HashRepository[]
   /** Hashes are given to `storeBatch`. */
   readonly batches: boolean
-  /** Longest time for one request, in milliseconds. */
+  /** Longest time for one request, in milliseconds. To keep what it gave takes its own. */
   readonly attemptMs: number
   readonly log: Pick<Log, 'info' | 'warn'>
   readonly observer: RequestObserver
 }
 
-/** Retrieval links, in the order of the hashes. */
+/** What a repository has given. */
 export interface Given {
-  readonly links: readonly string[]
+  /** Throws Error, too, when there are not as many links as hashes. */
+  readonly keep: KeepLinks
   readonly provider: string
   readonly signingProviderUrl: string | null
 }
@@ -46,7 +47,7 @@ export interface RepositoryRota {
    * Gives hashes away.
    * @param hashes all different; one unless the rota is for batches
    * @returns undefined when none of the repositories has taken them
-   * @throws BytesError of a database that fails; the reason of `signal`
+   * @throws the reason of `signal`
    */
   give(hashes: readonly SecureHash[], signal: AbortSignal): Promise<Given | undefined>
 }
@@ -103,15 +104,10 @@ export function createRepositoryRota(options: RotaOptions): RepositoryRota {
     { repository }: Member,
     hashes: readonly SecureHash[],
     signal: AbortSignal,
-  ): Promise<readonly string[]> => {
-    const links =
-      batches && repository.storeBatch
-        ? await repository.storeBatch(hashes, signal)
-        : await Promise.all(hashes.map((hash) => repository.store(hash, signal)))
-    if (links.length !== hashes.length) {
-      throw new Error(`${links.length} links for ${hashes.length} hashes`)
-    }
-    return links
+  ): Promise<KeepLinks> => {
+    if (batches && repository.storeBatch) return repository.storeBatch(hashes, signal)
+    const links = await Promise.all(hashes.map((hash) => repository.store(hash, signal)))
+    return async () => links
   }
 
   /** @returns undefined when this one has failed */
@@ -126,13 +122,17 @@ export function createRepositoryRota(options: RotaOptions): RepositoryRota {
     const trial = member.failures > 0
     if (trial) member.trying = true
     try {
-      const links = await within(attemptMs, signal, (inner) => request(member, hashes, inner))
+      const kept = await within(attemptMs, signal, (inner) => request(member, hashes, inner))
       observer.onRequest({ provider, seconds: seconds(), failure: undefined })
       worked(member)
-      return { links, provider, signingProviderUrl: repository.signingProviderUrl }
+      const keep = async (): Promise<readonly string[]> => {
+        const links = await kept()
+        if (links.length === hashes.length) return links
+        throw new Error(`${provider} gave ${links.length} links for ${hashes.length} hashes`)
+      }
+      return { keep, provider, signingProviderUrl: repository.signingProviderUrl }
     } catch (error) {
       signal.throwIfAborted()
-      if (isDatabaseFailure(error)) throw error
       observer.onRequest({ provider, seconds: seconds(), failure: reasonOf(error) })
       failed(member, startedAt, error)
       return undefined

@@ -94,11 +94,13 @@ export function startTimestamper(options: TimestamperOptions): Timestamper {
     if (woken && lingerMs > 0 && !stopped()) await pause.wait(lingerMs)
   }
 
-  /** @returns false when the links cannot be committed */
-  const complete = async (claim: Claim, given: Given, links: ReadonlyMap<Uuid, string>) => {
+  /** @returns false when the links cannot be kept and committed */
+  const complete = async (claim: Claim, hashes: readonly string[], given: Given) => {
     const deadline = performance.now() + KEEP_MS
+    let links: ReadonlyMap<Uuid, string> | undefined
     for (;;) {
       try {
+        links ??= linksOf(claim, hashes, await given.keep())
         await pending.complete(claim, given.signingProviderUrl, links)
         observer.onStamped(given.provider, links.size)
         recovered()
@@ -117,7 +119,7 @@ export function startTimestamper(options: TimestamperOptions): Timestamper {
       // Files of equal content and time have equal hashes.
       const hashes = [...new Set(claim.hashes.map(({ secureHash }) => secureHash))]
       const given = await rota.give(hashes, stopping.signal)
-      if (given && (await complete(claim, given, linksOf(claim, hashes, given)))) return
+      if (given && (await complete(claim, hashes, given))) return
     } catch (error) {
       if (!stopped()) failed(error)
     }
@@ -166,7 +168,11 @@ export function startTimestamper(options: TimestamperOptions): Timestamper {
   }
 }
 
-function linksOf(claim: Claim, hashes: readonly string[], { links }: Given): Map<Uuid, string> {
+function linksOf(
+  claim: Claim,
+  hashes: readonly string[],
+  links: readonly string[],
+): Map<Uuid, string> {
   const byHash = new Map(hashes.map((hash, i) => [hash, links[i]]))
   const found = new Map<Uuid, string>()
   for (const { rawFileId, secureHash } of claim.hashes) {

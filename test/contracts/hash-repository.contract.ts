@@ -113,7 +113,7 @@ export function hashRepositoryContract(
     ): Promise<{ repository: HashRepository; links: readonly string[] }> => {
       const repository = await create()
       if (repository.storeBatch === undefined) throw new Error('it takes no batches')
-      return { repository, links: await repository.storeBatch(hashes) }
+      return { repository, links: await (await repository.storeBatch(hashes))() }
     }
 
     if (!batches) return

@@ -70,7 +70,8 @@ describe.runIf(hasBouncyCastle)(title, () => {
       const token = await stamp(leafOf(hash))
       return [encodeEvidenceRecord({ token, reducedHashTree: encodeReducedHashTree([]) })]
     }
-    const links = (await repository.storeBatch?.(hashes)) ?? []
+    const keep = await repository.storeBatch?.(hashes)
+    const links = (await keep?.()) ?? []
     return links.map((link) => {
       const parsed = parseTimestampLink(link)
       const stored = parsed?.kind === 'record' ? records.records.get(parsed.id) : undefined

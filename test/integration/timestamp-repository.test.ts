@@ -79,10 +79,12 @@ afterAll(async () => {
   await database?.close()
 })
 
-const batchOf = async (count: number): Promise<readonly string[]> => {
-  const hashes = Array.from({ length: count }, (_, n) => hashOf(n))
-  return (await repository.storeBatch?.(hashes)) ?? []
+const linksOf = async (hashes: readonly string[], of = repository): Promise<readonly string[]> => {
+  const keep = await of.storeBatch?.(hashes)
+  return (await keep?.()) ?? []
 }
+const batchOf = (count: number): Promise<readonly string[]> =>
+  linksOf(Array.from({ length: count }, (_, n) => hashOf(n)))
 const idOf = (link: string | undefined): string => {
   const parsed = parseTimestampLink(link ?? '')
   if (parsed?.kind !== 'record') throw new Error(`no link of a record: ${link}`)
@@ -167,7 +169,7 @@ describe('timestamps of several hashes', () => {
 
   it('are tokens where there is only one hash', async () => {
     expect(tokenOf((await batchOf(1))[0] ?? '').length).toBeGreaterThan(1000)
-    const [first, second, ...more] = (await repository.storeBatch?.([hashOf(1), hashOf(1)])) ?? []
+    const [first, second, ...more] = await linksOf([hashOf(1), hashOf(1)])
     expect(more).toEqual([])
     expect(second).toBe(first)
     expect(tokenOf(first ?? '').length).toBeGreaterThan(1000)
@@ -367,8 +369,17 @@ describe('a hash that cannot be given away', () => {
 
   it('of several is told when the records cannot be kept', async () => {
     const lost = new Error('lost')
-    const saver = { save: () => Promise.reject(lost) }
-    const stored = repositoryAt(tsa.url, anchors, saver).storeBatch?.([hashOf(1), hashOf(2)])
-    expect(await refusal(Promise.resolve(stored))).toBe(lost)
+    let tries = 0
+    const saver: Pick<EvidenceRecords, 'save'> = {
+      save: async (...given) => {
+        if (tries++ === 0) throw lost
+        return records.save(...given)
+      },
+    }
+    const keep = await repositoryAt(tsa.url, anchors, saver).storeBatch?.([hashOf(1), hashOf(2)])
+    expect(await refusal(Promise.resolve(keep?.()))).toBe(lost)
+    const links = (await keep?.()) ?? []
+    expect(links).toHaveLength(2)
+    expect(outcomes(await repository.verify(links[1] ?? '', hashOf(2)))).not.toContain(false)
   })
 })

@@ -37,6 +37,8 @@ const listens: Answer = (_, signal) =>
 function fakeRepository(name: string) {
   const fake = {
     answer: works,
+    /** What becomes of the answer to a batch. */
+    keep: async (links: readonly string[]) => links,
     /** Hashes of each request. */
     requests: [] as (readonly string[])[],
     underway: 0,
@@ -57,7 +59,10 @@ function fakeRepository(name: string) {
     recognizes: () => false,
     verify: async () => [],
     store: async (hash, signal) => (await ask([hash], signal))[0] ?? '',
-    storeBatch: ask,
+    storeBatch: async (hashes, signal) => {
+      const links = await ask(hashes, signal)
+      return () => fake.keep(links)
+    },
   }
   return fake
 }
@@ -261,26 +266,40 @@ describe('batches', () => {
   })
 
   it('get as many links as they have hashes, or none', async () => {
-    first.answer = async (hashes) => hashes.slice(1)
+    let wrong = 1
+    first.answer = async (hashes) => (wrong-- > 0 ? hashes.slice(1) : works(hashes, undefined))
     const ids = add(10)
-    start({ ...batches, repositories: [first.repository, second.repository] })
+    start({ ...batches })
     await pass(0)
+    expect(await pending.pendingState()).toMatchObject({ pending: 10 })
+    expect(logged.map(({ level }) => level)).toEqual(['error'])
+    await pass(1_000)
     expectStamped(ids)
-    expect(second.requests).toHaveLength(1)
   })
 
-  it('whose records cannot be kept are no failure of the repository', async () => {
+  it('whose records cannot be kept are no failure of the repository, nor given away again', async () => {
     let outage = 2
-    first.answer = async (hashes, signal) => {
+    first.keep = async (links) => {
       if (outage-- > 0) throw GONE
-      return works(hashes, signal)
+      return links
     }
     const ids = add(10)
     start({ ...batches, repositories: [first.repository, second.repository] })
     await pass(5_000)
     expectStamped(ids)
-    expect(first.requests).toHaveLength(3)
+    expect(first.requests).toHaveLength(1)
     expect(second.requests).toEqual([])
+    expect(requests).toEqual([{ provider: 'first.example:8443', failure: undefined }])
+  })
+
+  it('may take longer to be kept than a request may take', async () => {
+    first.keep = (links) =>
+      new Promise((resolve) => setTimeout(() => resolve(links), 2 * ATTEMPT_MS))
+    const ids = add(10)
+    start({ ...batches, repositories: [first.repository, second.repository] })
+    await pass(3 * ATTEMPT_MS)
+    expectStamped(ids)
+    expect(first.requests).toHaveLength(1)
     expect(requests).toEqual([{ provider: 'first.example:8443', failure: undefined }])
   })
 })

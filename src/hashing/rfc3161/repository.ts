@@ -21,8 +21,7 @@ export interface TimestampRepositoryOptions {
  * Gives secure hashes to one timestamp authority (RFC 3161): the imprint is the SHA-512 of the ASCII
  * text of one, or the root of the hash tree (RFC 4998) over those of several.
  *
- * The `cause` of `hash_repository_failed` is the TimestampError. `storeBatch` throws BytesError
- * `database_unavailable`, too, when the records cannot be kept.
+ * The `cause` of `hash_repository_failed` is the TimestampError.
  */
 export function createTimestampRepository({
   authority,
@@ -50,22 +49,24 @@ export function createTimestampRepository({
     async storeBatch(secureHashes, signal) {
       // Equal ones share a leaf, and so a record.
       const hashes = [...new Set(secureHashes)]
-      if (hashes.length === 0) return []
+      if (hashes.length === 0) return async () => []
       const tree = buildHashTree(hashes.map(leafOf))
       const token = await stamp(tree.root, signal)
-      if (hashes.length === 1) return secureHashes.map(() => tokenLink(token))
-      const trees: Uint8Array[] = []
-      for (const leaf of hashes.keys()) {
-        if (leaf % LEAVES_PER_TURN === LEAVES_PER_TURN - 1) await setImmediate()
-        trees.push(encodeReducedHashTree(tree.reduced(leaf)))
+      if (hashes.length === 1) return async () => secureHashes.map(() => tokenLink(token))
+      return async () => {
+        const trees: Uint8Array[] = []
+        for (const leaf of hashes.keys()) {
+          if (leaf % LEAVES_PER_TURN === LEAVES_PER_TURN - 1) await setImmediate()
+          trees.push(encodeReducedHashTree(tree.reduced(leaf)))
+        }
+        const ids = await records.save(token, trees)
+        const links = new Map(ids.map((id, at) => [hashes[at], recordLink(id)]))
+        return secureHashes.map((hash) => {
+          const link = links.get(hash)
+          if (link === undefined) throw new Error('an evidence record was not saved')
+          return link
+        })
       }
-      const ids = await records.save(token, trees)
-      const links = new Map(ids.map((id, at) => [hashes[at], recordLink(id)]))
-      return secureHashes.map((hash) => {
-        const link = links.get(hash)
-        if (link === undefined) throw new Error('an evidence record was not saved')
-        return link
-      })
     },
   }
 }
