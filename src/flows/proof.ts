@@ -1,8 +1,9 @@
 /** What there is of the timestamp of a raw file: a proof, or the files that one is made of. */
 import { BytesError } from '../domain/errors.js'
-import type { EvidenceRecords } from '../domain/evidence-records.js'
+import type { EvidenceRecords, StoredRecord } from '../domain/evidence-records.js'
 import type { TimestampProof } from '../domain/hash-repository.js'
 import type { SecureHash, StoredRawFile, Uuid } from '../domain/models.js'
+import { EvidenceRecordError } from '../hashing/evidence-record/errors.js'
 import { encodeEvidenceRecord } from '../hashing/evidence-record/record.js'
 import { parseTimestampLink } from '../hashing/rfc3161/links.js'
 import { checkLink, noSecureHash, type VerifyPorts } from './verify.js'
@@ -27,7 +28,7 @@ export interface NoProof {
 export interface TimestampFiles {
   /** TimeStampToken in DER. */
   readonly token: Uint8Array
-  /** EvidenceRecord in DER; null when the token is of the raw file alone. */
+  /** EvidenceRecord in DER; null when the token is of the raw file alone, or the record is damaged. */
   readonly record: Uint8Array | null
 }
 
@@ -74,7 +75,19 @@ async function filesOf(ports: ProofPorts, link: string): Promise<TimestampFiles 
   if (parsed === undefined) return undefined
   if (parsed.kind === 'token') return { token: parsed.token, record: null }
   const stored = await ports.records.find(parsed.id)
-  return stored && { token: stored.token, record: encodeEvidenceRecord(stored) }
+  if (stored === undefined) return undefined
+  const record = encoded(stored)
+  return { token: stored.token, record: record instanceof EvidenceRecordError ? null : record }
+}
+
+/** In DER, or what is wrong with what the database has of it. */
+function encoded(stored: StoredRecord): Uint8Array | EvidenceRecordError {
+  try {
+    return encodeEvidenceRecord(stored)
+  } catch (error) {
+    if (error instanceof EvidenceRecordError) return error
+    throw error
+  }
 }
 
 /**
@@ -100,6 +113,8 @@ export async function findTimestamp(
 export async function findRecordOf(ports: ProofPorts, file: StoredRawFile): Promise<Uint8Array> {
   const { record } = await findTimestamp(ports, file)
   if (record !== null) return record
+  const link = parseTimestampLink(file.rawFile.hashRetrievalLink ?? '')
+  if (link?.kind === 'record') return findRecord(ports.records, link.id)
   throw new BytesError(
     'proof_not_found',
     'There is no evidence record: the raw file has a timestamp of its own',
@@ -112,6 +127,14 @@ export async function findRecord(
   id: Uuid,
 ): Promise<Uint8Array> {
   const found = await records.find(id)
-  if (found !== undefined) return encodeEvidenceRecord(found)
-  throw new BytesError('proof_not_found', 'There is no such evidence record')
+  if (found === undefined) {
+    throw new BytesError('proof_not_found', 'There is no such evidence record')
+  }
+  const record = encoded(found)
+  if (!(record instanceof EvidenceRecordError)) return record
+  throw new BytesError(
+    'proof_not_found',
+    `The evidence record is damaged in the database: ${record.message}`,
+    { cause: record },
+  )
 }

@@ -292,6 +292,42 @@ describe('a content that is no longer what it was', () => {
   })
 })
 
+describe('an evidence record that is damaged in the database', () => {
+  it('is told, and leaves the timestamp to be had', async () => {
+    const service = await store.start({ ...stamping, BYTES_TIMESTAMP_BATCH_SIZE: '10' })
+    const client = await login(service.url)
+    const [id = '', other = ''] = await upload(client, 'first', 'second')
+    const link = await linkOf(client, id)
+    await linkOf(client, other)
+    const record = /[0-9a-f-]{36}/.exec(link)?.[0] ?? ''
+    const database = new pg.Client({ connectionString: store.databaseUri })
+    await database.connect()
+    const { rowCount } = await database.query(
+      `UPDATE evidence_record SET reduced_hash_tree = '\\x3005020100' WHERE id = $1`,
+      [record],
+    )
+    await database.end()
+    expect(rowCount).toBe(1)
+
+    for (const path of [`raw/${id}/evidence_record`, `evidence_records/${record}`]) {
+      const answer = await client.request(`/bytes/${path}`)
+      expect([answer.status, await answer.json()]).toEqual([
+        404,
+        { detail: expect.stringContaining('The evidence record is damaged in the database: ') },
+      ])
+    }
+    const token = await client.request(`/bytes/raw/${id}/timestamp_token`)
+    const der = Buffer.from(await token.arrayBuffer())
+    expect([token.status, der.length > 1000]).toEqual([200, true])
+    expect((await verificationOf(client, id)).verdict).toBe('failed')
+    const path = await evidenceOf(client, id)
+    expect(await readFile(join(path, 'timestamp_token.der'))).toEqual(der)
+    expect(await readFile(join(path, 'VERIFY.md'), 'utf8')).toContain('cannot be relied on')
+    expect((await verificationOf(client, other)).verdict).toBe('verified')
+    expect(errorsLogged(service.log())).toEqual([])
+  })
+})
+
 describe('without a timestamp', () => {
   it('what waits is pending', async () => {
     const service = await store.start({
