@@ -69,7 +69,7 @@ export interface IngestPorts extends KeepPorts {
  * Stores the files that a job produced. When it resolves, everything is durable: the bytes and
  * names of the blobs are fsynced, and the rows and events are committed. All files are stored, or
  * none: what fails before the blobs get their names is removed at once. A file whose job and set of
- * MIME types are known already is not stored again.
+ * MIME types are known already is not stored again, unless its content has been damaged meanwhile.
  *
  * The order matters. Blobs come first, so that no row can point at a file that a crash swallowed.
  * What comes in between, a crash or a commit that fails, leaves at worst blobs that no raw file has.
@@ -90,7 +90,9 @@ export async function ingest(
     const fresh = files.filter((file) => !target.existing.has(file.key))
     refuseEqualSets(fresh.map(({ key }) => key))
 
-    const stored = await store(ports, target, staging, fresh)
+    const known = files.filter((file) => target.existing.has(file.key))
+    const hurt = await damagedOf(ports.raw, target, known)
+    const stored = await store(ports, target, staging, fresh, hurt)
     const ids = new Map([...target.existing, ...stored])
     return files.map((file) => {
       const id = ids.get(file.key)
@@ -140,17 +142,34 @@ function refuseEqualSets(keys: readonly string[]): void {
   }
 }
 
+/** The contents that are stored, and not whole: whoever sends one again is told that it is durable. */
+async function damagedOf(
+  raw: IngestPorts['raw'],
+  { blobs }: UploadTarget,
+  files: readonly TaggedFile[],
+): Promise<HeldContent[]> {
+  const contents = new Map(files.map(({ content }) => [content.hashes.contentDigest, content]))
+  const damaged: HeldContent[] = []
+  for (const [contentDigest, content] of contents) {
+    const blob = blobs.get(contentDigest)
+    if (blob && !(await raw.intact(blob))) damaged.push(content)
+  }
+  return damaged
+}
+
+/** @param hurt contents that are stored again beside those of the files */
 async function store(
   ports: IngestPorts,
   target: UploadTarget,
   staging: Staging,
   files: readonly TaggedFile[],
+  hurt: readonly HeldContent[],
 ): Promise<[key: string, id: Uuid][]> {
-  if (files.length === 0) return []
+  if (files.length === 0 && hurt.length === 0) return []
   const job = target.boefjeMeta
   const jobText = boefjeMetaText(job)
   refuseTooMuchToAnnounce(files.length * jobText.length)
-  const contents = files.map(({ content }) => content)
+  const contents = [...files.map(({ content }) => content), ...hurt]
   const startedAt = performance.now()
   const { blobs, published } = await keepContents(ports, target, staging, contents)
   const rows: NewRawFile[] = []
@@ -159,9 +178,9 @@ async function store(
     if (blob) rows.push(await newRawFile(ports, job, jobText, file, blob))
   }
   if (performance.now() - startedAt > RENEW_MS) await renew(ports, blobs.values())
-  const ids = await commit(ports, rows, published)
-  ports.wakeRelay()
-  if (!ports.hashes) ports.wakeTimestamper()
+  const ids = rows.length === 0 ? [] : await commit(ports, rows, published)
+  if (ids.length > 0) ports.wakeRelay()
+  if (ids.length > 0 && !ports.hashes) ports.wakeTimestamper()
   await removeSurplus(ports, published)
   return files.flatMap((file, i) => {
     const id = ids[i]

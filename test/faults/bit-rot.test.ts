@@ -114,6 +114,7 @@ describe.each(['IDENTITY', 'NACL_SEALBOX'])('a blob of %s', (middleware) => {
   it('that is damaged is found whichever way it is read, and healed by an upload', async () => {
     const tally = tallyOf('bit rot', `reads of damaged ${sort} blobs`)
     const wrong = tally.violations
+    let sameJob = true
     for (const size of SIZES) {
       const other = await storeOne(size)
       const otherBytes = await readFile(other.path)
@@ -135,8 +136,10 @@ describe.each(['IDENTITY', 'NACL_SEALBOX'])('a blob of %s', (middleware) => {
         if (!service.log().includes(`Raw file ${victim.id} cannot be read`)) found.push('no log')
         await rm(`${victim.path}.away`, { force: true })
 
-        // An equal upload puts a good blob in its place, and leaves others as they are.
-        const again = await client.job()
+        // An equal upload puts a good blob in its place, and leaves others as they are: also the
+        // very same one, of which nothing but the content is new.
+        const again = sameJob ? victim.job : await client.job()
+        sameJob = !sameJob
         await client.upload(again, [{ name: 'file', content: victim.content, tags: ['rot'] }])
         for (const { id, content } of [victim, other]) {
           const answer = await client.request(`/bytes/raw/${id}`)

@@ -3,10 +3,10 @@ import { randomUUID } from 'node:crypto'
 import { mkdtemp, readdir, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, it, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { BytesError } from '../../src/domain/errors.js'
 import type { MetaRepository } from '../../src/domain/meta-repository.js'
-import type { RawRepository } from '../../src/domain/ports.js'
+import type { FileMiddleware, RawRepository } from '../../src/domain/ports.js'
 import { ingest } from '../../src/flows/ingest.js'
 import { createAuditRows } from '../../src/meta/audit.js'
 import { createMetaRepository } from '../../src/meta/repository.js'
@@ -22,6 +22,7 @@ import { boefjeMeta } from '../support/rows.js'
 let database: Awaited<ReturnType<typeof testDatabase>>
 let meta: MetaRepository
 let dataDir: string
+let wakes = 0
 const box = createSealedBox(createKeyRing(generateKeyPair()))
 
 beforeAll(async () => {
@@ -36,38 +37,56 @@ afterAll(async () => {
   if (dataDir) await rm(dataDir, { recursive: true, force: true })
 })
 
-const openRepository = (): Promise<RawRepository> =>
+const openRepository = (middleware: FileMiddleware = box): Promise<RawRepository> =>
   openDiskRepository({
     dataDir,
     folderPermission: 0o740,
     filePermission: 0o640,
     reserveBytes: 0,
-    middleware: box,
+    middleware,
     readers: [identity, box],
   })
 
 async function upload(raw: RawRepository, rows: MetaRepository, content: string): Promise<string> {
   const job = boefjeMeta({ organization: 'org' })
   await meta.insertBoefjeMeta(job)
-  const [[, id = ''] = []] = await ingest(
+  const [id = ''] = await uploadTo(raw, rows, job.id, [[], content])
+  return id
+}
+
+async function uploadTo(
+  raw: RawRepository,
+  rows: MetaRepository,
+  boefjeMetaId: string,
+  ...files: readonly (readonly [tags: readonly string[], content: string])[]
+): Promise<string[]> {
+  const stored = await ingest(
     {
       meta: rows,
       raw,
       log: silentLog,
       hashes: { store: async () => 'link' },
       algorithm: 'sha512',
-      wakeRelay: () => undefined,
+      wakeRelay: () => {
+        wakes++
+      },
       wakeTimestamper: () => undefined,
     },
     {
-      boefjeMetaId: job.id,
+      boefjeMetaId,
       buffered: true,
-      receive: async (hold) => [
-        { name: 'file', fileName: null, tags: [], content: await hold([Buffer.from(content)]) },
-      ],
+      receive: (hold) =>
+        Promise.all(
+          files.map(async ([tags, content], i) => ({
+            name: `file ${i}`,
+            fileName: null,
+            tags,
+            content: await hold([Buffer.from(content)]),
+          })),
+        ),
     },
   )
-  return id
+  return stored.map(([, id]) => id)
 }
 
 async function read(raw: RawRepository, id: string): Promise<string> {
@@ -100,6 +119,66 @@ it('an upload that heals a blob and is then refused leaves it healed', async () 
     code: 'boefje_meta_not_found',
   })
   expect(await read(raw, id)).toBe(content)
+})
+
+describe.each([
+  ['identity', identity],
+  ['sealed-box', box],
+])('an upload that is repeated (%s)', (_, middleware) => {
+  const pathOf = async (id: string): Promise<string> => {
+    const blob = (await meta.findRawFile(id))?.blob
+    if (!blob) throw new Error('what was uploaded has no row')
+    return join(dataDir, blobFolder('org', blob.address), blob.address)
+  }
+
+  const blobFiles = async (): Promise<number> => {
+    const entries = await readdir(join(dataDir, 'blobs'), { recursive: true, withFileTypes: true })
+    return entries.filter((entry) => entry.isFile()).length
+  }
+
+  it('heals what has been damaged or lost meanwhile, and leaves what is whole as it is', async () => {
+    const raw = await openRepository(middleware)
+    const job = boefjeMeta({ organization: 'org' })
+    await meta.insertBoefjeMeta(job)
+    const files = ['cut', 'lost', 'whole', 'cut as well'].map(
+      (name) => [[name], `${name} ${randomUUID()}`] as const,
+    )
+    const created = `new ${randomUUID()}`
+    const ids = await uploadTo(raw, meta, job.id, ...files)
+    const paths = await Promise.all(ids.map(pathOf))
+    const [cut = '', lost = '', whole = '', also = ''] = paths
+    await truncate(cut, 3)
+    await rm(lost)
+    await truncate(also, 0)
+    const { ino } = await stat(whole)
+    const before = await blobFiles()
+    wakes = 0
+    expect(await uploadTo(raw, meta, job.id, ...files.slice(0, 3))).toEqual(ids.slice(0, 3))
+    expect(wakes).toBe(0)
+    // With one that is new.
+    const [again, fresh = ''] = await uploadTo(raw, meta, job.id, files[3] ?? [[], ''], [
+      ['new'],
+      created,
+    ])
+    expect([again, wakes]).toEqual([ids[3], 1])
+    for (const [i, [, content]] of files.entries()) {
+      expect(await read(raw, ids[i] ?? '')).toBe(content)
+    }
+    expect(await read(raw, fresh)).toBe(created)
+    expect((await stat(await pathOf(ids[2] ?? ''))).ino).toBe(ino)
+    // The lost one, and the new one: what was replaced has not stayed.
+    expect(await blobFiles()).toBe(before + 2)
+  })
+
+  it('with other content for the same MIME types stores nothing', async () => {
+    const raw = await openRepository(middleware)
+    const job = boefjeMeta({ organization: 'org' })
+    await meta.insertBoefjeMeta(job)
+    const content = `first ${randomUUID()}`
+    const ids = await uploadTo(raw, meta, job.id, [['a'], content])
+    expect(await uploadTo(raw, meta, job.id, [['a'], 'another'])).toEqual(ids)
+    expect(await read(raw, ids[0] ?? '')).toBe(content)
+  })
 })
 
 it('a row that an upload is healing is as new, so that no sweep takes it meanwhile', async () => {
