@@ -13,7 +13,7 @@ const USAGE = `Usage: bytes put FILE... --organization NAME [options]
 Stores files, and prints a line for each: the id of the raw file, and its name. FILE - is the
 standard input. A job is made for each file, unless --job names one: a job has one raw file for each
 set of MIME types. When one of the files cannot be read, all of these are told, and nothing is
-stored. An upload that fails or is interrupted leaves nothing behind.
+stored. An upload that fails or is interrupted leaves no file behind.
 
   --organization NAME  organization of the jobs that are made, up to 32 characters without /
   --job ID             store the file for this job
