@@ -4,6 +4,8 @@ import type { Socket } from 'node:net'
 /** How long the rest of a body is read, and how many bytes of it, before the connection is cut. */
 const LINGER_MS = 10_000
 const LINGER_BYTES = 1024 ** 3
+/** How often that is looked at. */
+const CHECKING_MS = 100
 
 /**
  * Reads what is left of bodies that were answered before their end, and throws it away. To close
@@ -18,27 +20,44 @@ export class Linger {
     return this.#sockets.has(socket)
   }
 
+  /** Sees to what is left of a request's body when its answer has been sent. */
   after(request: IncomingMessage, response: ServerResponse): void {
+    const { socket } = request
+    // Node's own listener comes between these two. It ends the connection when the answer said so,
+    // and the system tells a client that is still sending of the unread rest before the answer.
+    response.prependOnceListener('finish', () => {
+      if (request.readableEnded || request.destroyed) return
+      socket.destroySoon = () => {
+        Reflect.deleteProperty(socket, 'destroySoon')
+        if (request.complete) socket.destroySoon()
+        else socket.end()
+      }
+      this.#drain(request, socket)
+    })
     response.once('finish', () => {
-      if (!request.readableEnded && !request.destroyed) this.#drain(request, request.socket)
+      Reflect.deleteProperty(socket, 'destroySoon')
     })
   }
 
   #drain(request: IncomingMessage, socket: Socket): void {
-    let read = 0
-    const cut = (): void => socket.destroySoon()
-    const timer = setTimeout(cut, LINGER_MS)
+    const before = socket.bytesRead
+    const deadline = performance.now() + LINGER_MS
+    // Of a body that nobody has begun to read Node tells no pieces.
+    const timer = setInterval(() => {
+      const isMuch = socket.bytesRead - before > LINGER_BYTES
+      if (isMuch || performance.now() > deadline) socket.destroySoon()
+    }, CHECKING_MS)
     timer.unref()
     this.#sockets.add(socket)
-    request.on('data', (chunk: Buffer) => {
-      read += chunk.length
-      if (read > LINGER_BYTES) cut()
-    })
     const stop = (): void => {
-      clearTimeout(timer)
+      clearInterval(timer)
       this.#sockets.delete(socket)
       socket.off('close', stop)
     }
+    request.once('end', () => {
+      // The answer said that the connection ends.
+      if (socket.writableEnded) socket.destroySoon()
+    })
     request.once('close', stop)
     // Node does not close a request that was answered when its connection ends.
     socket.once('close', stop)

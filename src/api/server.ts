@@ -80,6 +80,7 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
     if (over.has(request.socket)) return
     if (isAmbiguous(request)) {
       over.add(request.socket)
+      linger.after(request, response)
       const { status, headers, body } = refusal(400, 'chunks in HTTP/1.0', log)
       response.writeHead(status, { ...headers, connection: 'close' }).end(body)
       return

@@ -120,6 +120,67 @@ describe('a body that turns out to be malformed', () => {
   })
 })
 
+describe('a refusal on a connection that ends with it reaches a client that is still sending', () => {
+  const length = MAX_BODY - 1
+  const upload = (id: string) => `/bytes/raw?boefje_meta_id=${id}&tag=x`
+  const close = (n: number) => ({ connection: 'close', 'content-length': String(n) })
+
+  /** Sends a whole body before it reads anything, as simple clients do. */
+  async function sendFirst(head: string, size: number, tail = ''): Promise<string> {
+    const wire = await openWire(service.url)
+    wire.socket.pause()
+    wire.write(head)
+    for await (const piece of contentOf(size)) {
+      await new Promise<void>((resolve, reject) => {
+        wire.socket.write(piece, (error) => (error ? reject(error) : resolve()))
+      })
+    }
+    wire.write(tail)
+    wire.socket.resume()
+    return wire.ended
+  }
+
+  it.each<[string, string, () => string]>([
+    [
+      '401',
+      'without a token',
+      () => headOf('POST', upload(job), { ...close(length), authorization: '' }),
+    ],
+    ['404', 'for no such job', () => headOf('POST', upload(NO_JOB), close(length))],
+    ['422', 'without a job', () => headOf('POST', '/bytes/raw', close(length))],
+    [
+      '404',
+      'in HTTP/1.0',
+      () =>
+        headOf('POST', upload(NO_JOB), { 'content-length': String(length) }).replace('1.1', '1.0'),
+    ],
+    [
+      '400',
+      'with chunks in HTTP/1.0',
+      () =>
+        `${headOf('POST', upload(job), { 'transfer-encoding': 'chunked' }).replace('1.1', '1.0')}${length.toString(16)}\r\n`,
+    ],
+    [
+      '401',
+      'though it waits for leave',
+      () =>
+        headOf('POST', upload(job), {
+          expect: '100-continue',
+          'content-length': String(length),
+          authorization: '',
+        }),
+    ],
+  ])('%s %s', async (status, _, head) => {
+    const tail = head().includes('chunked') ? '\r\n0\r\n\r\n' : ''
+    expect(heads(await sendFirst(head(), length, tail))).toEqual([`HTTP/1.1 ${status}`])
+  })
+
+  it('413 beyond the limit', async () => {
+    const head = headOf('POST', upload(job), close(2 * MAX_BODY))
+    expect(heads(await sendFirst(head, 2 * MAX_BODY))).toEqual(['HTTP/1.1 413'])
+  })
+})
+
 describe('a client that waits for leave to send its body', () => {
   const waiting = (length: number) => ({
     expect: '100-continue',

@@ -73,7 +73,7 @@ export function sendBody(
   body: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
 ): Promise<Answer> {
   const { hostname, port } = new URL(url)
-  // Like all clients in use: one that asks for the end of the connection may miss an early answer.
+  // Like most clients in use.
   const agent = new Agent({ keepAlive: true })
   return new Promise<Answer>((resolve, reject) => {
     const outgoing = request(

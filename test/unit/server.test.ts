@@ -81,6 +81,23 @@ describe('a client that was answered before the end of its body', () => {
   })
 })
 
+it('sends the answer of a stop to a client that is still sending its body', async () => {
+  const size = 16 * 1024 * 1024
+  const { socket, answers } = await open()
+  const failed = vi.fn()
+  socket.on('error', failed)
+  socket.write(GET)
+  await answers(1)
+  const stopped = server.stop(20_000)
+  socket.write(`POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${size}\r\n\r\n`)
+  await answers(2)
+  await new Promise((resolve) => socket.write(Buffer.alloc(size), resolve))
+  await once(socket, 'close')
+  expect(failed).not.toHaveBeenCalled()
+  // With the end of the body nothing holds it up.
+  expect(await stopped).toBe(true)
+})
+
 it('takes a request that waits to be read when the time of its connection is over', async () => {
   const { socket, answers } = await open()
   socket.write(GET)
