@@ -45,7 +45,8 @@ export interface Session {
   /** As `send`, and reads the answer, which must be JSON. */
   sendForJson(call: Call): Promise<{ value: unknown; headers: Headers }>
   /**
-   * A URL that the service gave.
+   * A URL that the service gave. Its paths begin at the root: what is before them in the URL of the
+   * service is put there, unless a proxy has done so.
    * @throws BytesClientError when it is of another origin: the token must not go there
    */
   resolve(reference: string, base?: URL): URL
@@ -182,7 +183,8 @@ export function createSession(
         return { value: await readJson(answer, call), headers: answer.headers }
       }),
     resolve(reference, base = url) {
-      const target = URL.canParse(reference, base.href) ? new URL(reference, base) : undefined
+      const given = withBasePath(reference, url.pathname)
+      const target = URL.canParse(given, base.href) ? new URL(given, base) : undefined
       if (target?.origin === url.origin) return target
       throw new BytesClientError(
         'unexpected_answer',
@@ -191,6 +193,12 @@ export function createSession(
     },
     waiting,
   }
+}
+
+/** @param basePath ends with a slash */
+function withBasePath(reference: string, basePath: string): string {
+  if (!/^\/(?!\/)/.test(reference) || reference.startsWith(`${basePath}bytes/`)) return reference
+  return basePath + reference.slice(1)
 }
 
 /** The failure of a log-in: what no Bytes service answers tells that the URL is wrong. */

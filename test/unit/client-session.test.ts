@@ -1,7 +1,16 @@
 import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { BytesClientError, type ClientOptions, createClient } from '../../src/client/client.js'
+import {
+  type BytesClient,
+  BytesClientError,
+  type ClientOptions,
+  createClient,
+  type RawFileMeta,
+} from '../../src/client/client.js'
 import { delayMs, LONGEST_DOWN_MS } from '../../src/client/retry.js'
 import {
   bodyOf,
@@ -34,6 +43,11 @@ const failureOf = async (promise: Promise<unknown>): Promise<BytesClientError> =
   )
   if (error instanceof BytesClientError) return error
   throw new Error(`no client error: ${error}`)
+}
+async function listOf(client: BytesClient): Promise<RawFileMeta[]> {
+  const found: RawFileMeta[] = []
+  for await (const raw of client.listRawFiles()) found.push(raw)
+  return found
 }
 const JOB = '00000000-0000-4000-8000-000000000000'
 const logIns = () => fake.sent('POST /token').length
@@ -368,6 +382,50 @@ describe('a request', () => {
     await failureOf(client.getJob('../../x?y#z'))
     expect(fake.requests[0]?.path).toBe('/some/where/bytes/boefje_meta/..%2F..%2Fx%3Fy%23z')
     expect((await failureOf(client.getJob('..'))).code).toBe('invalid_argument')
+  })
+
+  // The second is also how the paths of the service begin.
+  it.each(['/store', '/bytes', '/a/b'])(
+    'stays behind a proxy that takes %s away, wherever the service points to',
+    async (prefix) => {
+      const elsewhere: string[] = []
+      const stripped = async (url: URL, init: RequestInit): Promise<Response> => {
+        if (!url.pathname.startsWith(`${prefix}/`)) elsewhere.push(url.pathname)
+        return fetch(new URL(url.pathname.slice(prefix.length) + url.search, fake.url), init)
+      }
+      const client = clientOf({ url: fake.url + prefix, fetch: stripped })
+      const folder = await mkdtemp(join(tmpdir(), 'bytes-test-client-'))
+      try {
+        const path = join(folder, 'file')
+        await writeFile(path, 'some content')
+        let resumeFrom = ''
+        const onUploadUrl = (url: string) => {
+          resumeFrom = url
+        }
+        const options = { jobId: JOB, path, chunkSize: 5 }
+        const { id } = await client.uploadResumable({ ...options, onUploadUrl })
+        expect(resumeFrom).toMatch(new RegExp(`^${fake.url}${prefix}/bytes/uploads/[^/]+$`))
+        expect((await client.uploadResumable({ ...options, resumeFrom })).id).toBe(id)
+      } finally {
+        await rm(folder, { recursive: true })
+      }
+      for (const content of ['1', '2', '3', '4']) fake.store(content)
+      const listed = await listOf(client)
+      expect(listed.map(({ id }) => id)).toEqual([...fake.raws.keys()])
+      expect(elsewhere).toEqual([])
+    },
+  )
+
+  it('follows a proxy that puts its prefix before what the service points to', async () => {
+    const paths: string[] = []
+    const proxied = async (url: URL): Promise<Response> => {
+      paths.push(url.pathname + url.search)
+      const link = paths.length === 1 ? { link: '</store/bytes/raw?after=1>; rel="next"' } : {}
+      return Response.json([], { headers: link })
+    }
+    const client = createClient({ url: `${fake.url}/store`, token: 't', fetch: proxied })
+    expect(await listOf(client)).toEqual([])
+    expect(paths).toEqual(['/store/bytes/raw?limit=100', '/store/bytes/raw?after=1'])
   })
 })
 
