@@ -125,11 +125,10 @@ async function advance(t: Transfer, onBegun: (url: URL) => void): Promise<string
   let mayBeginAnew = true
   /** The farthest that the service has got. */
   let best = -1
-  const noteProgress = (offset: number): boolean => {
-    if (offset <= best) return false
+  const noteProgress = (offset: number): void => {
+    if (offset <= best) return
     best = offset
     ours.renew()
-    return true
   }
   for (;;) {
     try {
@@ -145,8 +144,11 @@ async function advance(t: Transfer, onBegun: (url: URL) => void): Promise<string
       noteProgress(state.offset)
       options.onProgress?.({ sent: state.offset, total: size })
       if (state.rawId !== undefined) return state.rawId
-      state = await sendChunk(t, url, state.offset)
-      if (!noteProgress(state.offset) && state.rawId === undefined) {
+      const begun = state.offset
+      state = await sendChunk(t, url, begun)
+      noteProgress(state.offset)
+      // Not compared with the farthest: the service may have come back with less than it had.
+      if (state.offset <= begun && state.rawId === undefined) {
         throw unexpected('the upload does not go on, though its parts are accepted')
       }
     } catch (error) {

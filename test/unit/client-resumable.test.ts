@@ -175,6 +175,27 @@ describe('an upload in chunks', () => {
     )
   })
 
+  it('goes on where the service is when that has come back with less than it had', async () => {
+    const back = status(503)
+    onEach('PATCH', undefined, undefined, (request, response) => {
+      // As from a backup: the first chunk is there, and the second is gone.
+      for (const begun of fake.uploads.values()) begun.content = begun.content.subarray(0, 500)
+      return back(request, response)
+    })
+    const { id } = await upload()
+    expect(fake.raws.get(id)?.content.equals(CONTENT)).toBe(true)
+    expect(fake.sent('DELETE')).toEqual([])
+    expect(patches().map(({ headers }) => headers['upload-offset'])).toEqual([
+      '0',
+      '1000',
+      '2000',
+      '500',
+      '1500',
+      '2500',
+      '3500',
+    ])
+  })
+
   it('tells of a content that was damaged on its way', async () => {
     onEach('PATCH', undefined, () => {
       for (const begun of fake.uploads.values()) begun.content.fill('x')
