@@ -24,7 +24,8 @@ export const command: Command = {
     return withClient(async ({ client, signal, progress }) => {
       const toTerminal = output === undefined && process.stdout.isTTY
       const named = toTerminal ? ((await client.stat(id, { signal })).fileName ?? id) : output
-      const path = named === '-' ? undefined : named
+      // A raw file may have that name, too.
+      const path = !toTerminal && named === '-' ? undefined : named
       const line = progress(path === undefined ? id : basename(path))
       await client
         .download(id, path ?? process.stdout, {

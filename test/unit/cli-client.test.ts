@@ -219,6 +219,17 @@ describe('get', () => {
     expect((await readdir('.')).sort()).toEqual([unnamed.id, 'evil'].sort())
   })
 
+  it('writes no content to a terminal though the raw file is named like it', async () => {
+    process.stdout.isTTY = true
+    const { id } = fake.store('\u001b[2Jcontent', '-')
+    expect(await get.run([id])).toBe(0)
+    expect(stdout).toBe('-\n')
+    expect(await readFile('./-', 'utf8')).toBe('\u001b[2Jcontent')
+    // Whoever asks for it has it.
+    expect(await get.run([id, '-o', '-'])).toBe(0)
+    expect(stdout).toBe('-\n\u001b[2Jcontent')
+  })
+
   it('takes one id', async () => {
     expect(await usage(get)).toMatch(/one raw file/)
     expect(await usage(get, 'a', 'b')).toMatch(/one raw file/)
