@@ -148,6 +148,16 @@ export interface MetaRepository {
   check(): Promise<void>
 }
 
+/** An event that was claimed, and whose body is not in memory. */
+export interface ClaimedEvent extends Pick<OutgoingEvent, 'messageId'> {
+  readonly id: string
+  /** Of its body. */
+  readonly bytes: number
+}
+
+/** Reads claimed events whole, in order: as many at once as the memory should hold. */
+export type LoadEvents = (events: readonly ClaimedEvent[]) => Promise<OutgoingEvent[]>
+
 /** The events that wait to be published. */
 export interface Outbox {
   /**
@@ -157,6 +167,6 @@ export interface Outbox {
    */
   drain(
     limit: number,
-    publish: (events: readonly OutgoingEvent[]) => Promise<boolean[]>,
+    publish: (events: readonly ClaimedEvent[], load: LoadEvents) => Promise<boolean[]>,
   ): Promise<{ claimed: number; published: number }>
 }

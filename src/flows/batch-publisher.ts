@@ -1,8 +1,11 @@
-import type { EventManager, Log, OutgoingEvent } from '../domain/ports.js'
+import type { ClaimedEvent, LoadEvents } from '../domain/meta-repository.js'
+import type { EventManager, Log } from '../domain/ports.js'
 
 /** Pauses between attempts at events that failed by themselves, in milliseconds. */
 const SUSPECT_MIN_MS = 1_000
 const SUSPECT_MAX_MS = 30_000
+/** Most bytes of bodies that are in memory at once, if no single one has more. */
+const MAX_BYTES = 16 * 1024 * 1024
 
 export interface BatchPublisherOptions {
   readonly events: EventManager
@@ -24,26 +27,32 @@ export function createBatchPublisher({ events, log, count }: BatchPublisherOptio
   let suspectsDue = 0
 
   /**
+   * @param load reads the events, a part of them at a time
    * @param stopped asked between two events
    * @returns which events were published, how many that are no suspects were not, and why
    */
-  return async (batch: readonly OutgoingEvent[], stopped: () => boolean) => {
-    const tried = new Set<OutgoingEvent>()
-    const done = new Set<OutgoingEvent>()
+  return async (batch: readonly ClaimedEvent[], load: LoadEvents, stopped: () => boolean) => {
+    const tried = new Set<ClaimedEvent>()
+    const done = new Set<ClaimedEvent>()
     let problem: unknown
+    const mayGoOn = (): boolean => events.connected && !stopped()
 
     /** @returns true when all of them were published */
-    const attempt = async (part: readonly OutgoingEvent[]): Promise<boolean> => {
-      for (const event of part) tried.add(event)
-      try {
-        const confirmed = await events.publish(part)
-        for (const [i, event] of part.entries()) if (confirmed[i] === true) done.add(event)
-      } catch (error) {
-        problem ??= error
+    const attempt = async (wanted: readonly ClaimedEvent[]): Promise<boolean> => {
+      for (const [n, part] of fitting(wanted).entries()) {
+        if (n > 0 && !mayGoOn()) return false
+        const loaded = await load(part)
+        for (const event of part) tried.add(event)
+        try {
+          const confirmed = await events.publish(loaded)
+          for (const [i, event] of part.entries()) if (confirmed[i] === true) done.add(event)
+        } catch (error) {
+          problem ??= error
+        }
+        if (!part.every((event) => done.has(event))) return false
       }
-      return part.every((event) => done.has(event))
+      return true
     }
-    const mayGoOn = (): boolean => events.connected && !stopped()
 
     const suspected = batch.filter((event) => suspects.has(event.messageId))
     const others = batch.filter((event) => !suspects.has(event.messageId))
@@ -88,4 +97,20 @@ export function createBatchPublisher({ events, log, count }: BatchPublisherOptio
       problem,
     }
   }
+}
+
+/** In order, in parts whose bodies are small enough to be in memory together. */
+function fitting(events: readonly ClaimedEvent[]): ClaimedEvent[][] {
+  const parts: ClaimedEvent[][] = []
+  let bytes = 0
+  for (const event of events) {
+    bytes += event.bytes
+    const part = parts.at(-1)
+    if (part && bytes <= MAX_BYTES) part.push(event)
+    else {
+      parts.push([event])
+      bytes = event.bytes
+    }
+  }
+  return parts
 }

@@ -45,8 +45,8 @@ export function startRelay({ outbox, events, log, count }: RelayOptions): Relay 
   const drain = async (): Promise<boolean> => {
     let left = 0
     let problem: unknown
-    const { claimed, published } = await outbox.drain(BATCH, async (batch) => {
-      const result = await publish(batch, () => stopped)
+    const { claimed, published } = await outbox.drain(BATCH, async (batch, load) => {
+      const result = await publish(batch, load, () => stopped)
       left = result.left
       problem = result.problem
       return result.confirmed

@@ -1,11 +1,10 @@
 import type pg from 'pg'
-import type { MetaRepository, Outbox } from '../domain/meta-repository.js'
+import type { ClaimedEvent, LoadEvents, MetaRepository, Outbox } from '../domain/meta-repository.js'
 import type { OutgoingEvent } from '../domain/ports.js'
 import { translated } from './sqlstate.js'
 import { withClient } from './with-client.js'
 
 interface OutboxRow {
-  readonly id: string
   readonly message_id: string
   readonly event_id: OutgoingEvent['eventId']
   readonly body: string
@@ -13,11 +12,18 @@ interface OutboxRow {
   readonly timestamp: number
 }
 
-/** SKIP LOCKED lets several instances share the work; the locks end with the transaction. */
+/**
+ * SKIP LOCKED lets several instances share the work; the locks end with the transaction. Bodies are
+ * read later, some at a time: each repeats its job, which may be megabytes.
+ */
 const CLAIM = `
-  SELECT id, message_id, event_id, body, headers,
-         floor(extract(epoch FROM created_at))::int AS timestamp
+  SELECT id, message_id AS "messageId", octet_length(body) AS bytes
   FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED`
+
+const LOAD = `
+  SELECT message_id, event_id, body, headers,
+         floor(extract(epoch FROM created_at))::int AS timestamp
+  FROM outbox WHERE id = ANY($1::bigint[]) ORDER BY id`
 
 export function createOutbox(pool: pg.Pool): Outbox {
   return {
@@ -26,8 +32,12 @@ export function createOutbox(pool: pg.Pool): Outbox {
         withClient(pool, async (client) => {
           // A crash may bring back events that were published: then they are published again.
           await client.query('BEGIN; SET LOCAL synchronous_commit TO off')
-          const { rows } = await client.query<OutboxRow>(CLAIM, [limit])
-          const confirmed = rows.length > 0 ? await publish(rows.map(toEvent)) : []
+          const { rows } = await client.query<ClaimedEvent>(CLAIM, [limit])
+          const load: LoadEvents = async (events) => {
+            const ids = events.map(({ id }) => id)
+            return (await client.query<OutboxRow>(LOAD, [ids])).rows.map(toEvent)
+          }
+          const confirmed = rows.length > 0 ? await publish(rows, load) : []
           const done = rows.filter((_, i) => confirmed[i] === true).map((row) => row.id)
           if (done.length > 0) {
             await client.query('DELETE FROM outbox WHERE id = ANY($1::bigint[])', [done])

@@ -265,6 +265,44 @@ describe('the row of an event', () => {
     expect(relay.counted.failed).toBe(manager.batches.length - 2)
   })
 
+  it('is in memory with others only while all of them are small enough', async () => {
+    const MIB = 1024 * 1024
+    // The length in characters is half of that.
+    await database.pool.query(
+      `INSERT INTO outbox (message_id, event_id, body, headers)
+       SELECT gen_random_uuid(), 'raw_file_received',
+              repeat('é', CASE n WHEN 3 THEN 9 ELSE 1 END * $1::int), '{}'
+       FROM generate_series(1, 20) n ORDER BY n`,
+      [MIB],
+    )
+    const { rows } = await database.pool.query('SELECT message_id FROM outbox ORDER BY id')
+    const sizes: number[] = []
+    const manager = fakeManager(async (events) => {
+      sizes.push(events.reduce((sum, { body }) => sum + Buffer.byteLength(body), 0) / MIB)
+      return events.map(() => true)
+    })
+    const relay = relayOf(manager)
+    await emptied()
+    expect(sizes).toEqual([4, 18, 16, 16, 2])
+    expect(manager.batches.flat()).toEqual(rows.map((row) => row.message_id))
+    await vi.waitFor(() => expect(relay.counted).toEqual({ published: 20, failed: 0 }), PATIENCE)
+  })
+
+  it('stays when it is large and the broker refuses it; the others go', async () => {
+    await database.pool.query(
+      `INSERT INTO outbox (message_id, event_id, body, headers)
+       SELECT gen_random_uuid(), 'raw_file_received', repeat('x', 6000000), '{}'
+       FROM generate_series(1, 3) n`,
+    )
+    const manager = fakeManager(async (events) => {
+      if (events.some(({ body }) => body.length === 6_000_000)) throw new Error('too large')
+      return events.map(() => true)
+    })
+    relayOf(manager)
+    await commit(30)
+    await vi.waitFor(async () => expect(await depth()).toBe(3), PATIENCE)
+  })
+
   it('stays when publishing throws', async () => {
     const ids = await commit(2)
     let failing = true
