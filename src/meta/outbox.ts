@@ -22,7 +22,7 @@ const CLAIM = `
 
 const LOAD = `
   SELECT message_id, event_id, body, headers,
-         floor(extract(epoch FROM created_at))::int AS timestamp
+         floor(extract(epoch FROM created_at))::float8 AS timestamp
   FROM outbox WHERE id = ANY($1::bigint[]) ORDER BY id`
 
 export function createOutbox(pool: pg.Pool): Outbox {

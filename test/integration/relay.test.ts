@@ -147,6 +147,18 @@ describe('on the broker', () => {
     })
   })
 
+  it('an event of a clock that was far ahead arrives with its time', async () => {
+    queue = await readQueue(inject('brokerUris').relay)
+    await database.pool.query(
+      `INSERT INTO outbox (message_id, event_id, body, headers, created_at)
+       VALUES (gen_random_uuid(), 'raw_file_received', '{}', '{}', '2106-03-01 00:00:00+00')`,
+    )
+    brokerRelay()
+    await vi.waitFor(() => expect(queue?.messages.length).toBe(1), PATIENCE)
+    expect(queue.messages[0]?.properties.timestamp).toBe(Date.UTC(2106, 2, 1) / 1000)
+    await emptied()
+  })
+
   it('two relays share the work, and publish nothing twice', async () => {
     queue = await readQueue(inject('brokerUris').relay)
     const ids = await commit(2_000)
