@@ -81,6 +81,11 @@ export interface AuditRows {
     before: string,
     limit: number,
   ): Promise<readonly (BlobRow & VerifiedKey)[]>
+  /** Those that are dated in the future: the clock was ahead when they were verified, or stored. */
+  listAhead(
+    after: VerifiedKey | undefined,
+    limit: number,
+  ): Promise<readonly (BlobRow & VerifiedKey)[]>
   /** As it is now; undefined when it has gone. */
   findBlobRow(id: number): Promise<BlobRow | undefined>
   /**

@@ -4,7 +4,8 @@ import type { BlobRow } from './audit.js'
 export interface ScrubRows {
   /**
    * Claims blobs that were last verified, or else stored, more than `minAgeSeconds` ago, the longest
-   * ago first, and that nobody else has claimed. At least one if there is one, and then as many as
+   * ago first, and that nobody else has claimed; before them those that are dated in the future, by
+   * a clock that was ahead. At least one if there is one, and then as many as
    * fit. A claim ends by itself some time after the blobs can have been read.
    */
   claim(options: {

@@ -76,7 +76,8 @@ const OVER = new Error('the time for the audit is over')
 
 /**
  * Reads the contents of blobs and compares their digests, beginning with the one that has not been
- * verified for the longest time; what is right is noted, so that the next audit goes on with the rest.
+ * verified for the longest time, after those that a clock which was ahead has dated in the future;
+ * what is right is noted, so that the next audit goes on with the rest.
  * What has no file, or one of the wrong size, is left to `auditBlobRows`.
  */
 export async function auditContents(
@@ -94,11 +95,12 @@ export async function auditContents(
     onProgress?.(read)
   }
   const before = await run.rows.now()
-  let after: VerifiedKey | undefined
-  for (;;) {
-    const page = await run.rows.listUnverified(after, before, VERIFIED_PAGE)
-    const last = page.at(-1)
-    if (last === undefined) return result
+  const lists: Lists = [
+    // First, and once: what was read is dated after `before` and not ahead any more.
+    (after) => run.rows.listAhead(after, VERIFIED_PAGE),
+    (after) => run.rows.listUnverified(after, before, VERIFIED_PAGE),
+  ]
+  for await (const page of pagesOf(lists)) {
     const verified: BlobRow[] = []
     try {
       const chosen = page.filter(() => Math.random() < share)
@@ -116,7 +118,21 @@ export async function auditContents(
       for (const { storedSize } of verified) result.bytes += storedSize
     }
     if (!result.complete) return result
-    after = last
+  }
+  return result
+}
+
+type Page = Awaited<ReturnType<AuditRun['rows']['listUnverified']>>
+type Lists = readonly ((after: VerifiedKey | undefined) => Promise<Page>)[]
+
+/** All pages of one list after the other. */
+async function* pagesOf(lists: Lists): AsyncGenerator<Page> {
+  for (const list of lists) {
+    let page = await list(undefined)
+    for (let last = page.at(-1); last !== undefined; last = page.at(-1)) {
+      yield page
+      page = await list(last)
+    }
   }
 }
 

@@ -24,6 +24,11 @@ const UNVERIFIED = `
   WHERE (${SINCE}, b.id) > ($1::timestamptz, $2::bigint) AND ${SINCE} < $3::timestamptz
   ORDER BY ${SINCE}, b.id LIMIT $4`
 
+const AHEAD = `
+  SELECT ${BLOB}, ${SINCE}::text AS since FROM blob b
+  WHERE (${SINCE}, b.id) > (greatest($1::timestamptz, now()), $2::bigint)
+  ORDER BY ${SINCE}, b.id LIMIT $3`
+
 /** OFFSET 0 makes Postgres look up each address by itself. */
 const AT = `
   SELECT found.organization, found.address FROM unnest($1::text[]) AS wanted (address)
@@ -102,6 +107,7 @@ export function createAuditRows(pool: pg.Pool): AuditRows {
     listBlobs: (afterId, limit, graceSeconds) => run(LIST, [afterId, limit, graceSeconds]),
     listUnverified: (after, before, limit) =>
       run(UNVERIFIED, [after?.since ?? '-infinity', after?.id ?? 0, before, limit]),
+    listAhead: (after, limit) => run(AHEAD, [after?.since ?? '-infinity', after?.id ?? 0, limit]),
     findBlobRow: (id) => one(`SELECT ${BLOB} FROM blob b WHERE b.id = $1`, [id]),
     rowsAt: (addresses, organization) => run(AT, [addresses, organization ?? null]),
     rawFilesOf: (blobId) =>

@@ -5,23 +5,40 @@ import { markVerified } from './mark-verified.js'
 import { repeated } from './repeated.js'
 import { translated } from './sqlstate.js'
 
+/** The expression of the index ix_blob_verified. */
+const SINCE = 'coalesce(verified_at, created_at)'
+/** A claim lasts an hour, and twice the time that the reading of so many bytes takes. */
+const CLAIMED_FOR = (bytes: string): string =>
+  `interval '1 hour' + ${bytes}::float8 / $4::float8 * interval '2 seconds'`
+/** No claim lasts for a day longer than ours would: that one was made when the clock was ahead. */
+const UNCLAIMED = `(
+  verify_claimed_until IS NULL OR verify_claimed_until < now() OR
+  verify_claimed_until > now() + interval '1 day' + ${CLAIMED_FOR('greatest($3::float8, stored_size)')}
+)`
+
 /**
  * SKIP LOCKED and the claim share the blobs among instances: no transaction stays open while a blob
- * is read. A claim lasts an hour, and twice the time that the reading takes at the given rate.
+ * is read. What is dated in the future, by a clock that was ahead, comes first: nobody knows how old
+ * that is, and once it was read its date is right. Two branches, as each is a range of the index.
  */
 const CLAIM = `
-  WITH due AS (
-    SELECT id, stored_size FROM blob
-    WHERE coalesce(verified_at, created_at) < now() - $1 * interval '1 second'
-      AND (verify_claimed_until IS NULL OR verify_claimed_until < now())
-    ORDER BY coalesce(verified_at, created_at), id LIMIT $2
+  WITH ahead AS (
+    SELECT 1 AS turn, ${SINCE} AS since, id, stored_size FROM blob
+    WHERE ${SINCE} > now() AND ${UNCLAIMED}
+    ORDER BY ${SINCE}, id LIMIT $2
     FOR NO KEY UPDATE SKIP LOCKED
+  ), old AS (
+    SELECT 2 AS turn, ${SINCE} AS since, id, stored_size FROM blob
+    WHERE ${SINCE} < now() - $1 * interval '1 second' AND ${UNCLAIMED}
+    ORDER BY ${SINCE}, id LIMIT $2
+    FOR NO KEY UPDATE SKIP LOCKED
+  ), due AS (
+    SELECT * FROM ahead UNION ALL SELECT * FROM old ORDER BY turn, since, id LIMIT $2
   ), fitting AS (
     SELECT id, sum(stored_size) OVER (ORDER BY id) AS through, stored_size FROM due
   )
   UPDATE blob b
-  SET verify_claimed_until =
-    now() + interval '1 hour' + fitting.through::float8 / $4::float8 * interval '2 seconds'
+  SET verify_claimed_until = now() + ${CLAIMED_FOR('fitting.through')}
   FROM fitting
   WHERE b.id = fitting.id AND (fitting.through <= $3 OR fitting.through = fitting.stored_size)
   RETURNING b.id::float8 AS id, b.organization, b.content_digest AS "contentDigest", b.address,
@@ -32,7 +49,7 @@ const POSTPONE = `
   WHERE id = ANY($1::bigint[])`
 
 const OLDEST = `
-  SELECT extract(epoch FROM now() - min(coalesce(verified_at, created_at)))::float8 AS age FROM blob`
+  SELECT extract(epoch FROM now() - min(${SINCE}))::float8 AS age FROM blob`
 
 /** What a scrub reads next, on Postgres. */
 export function createScrubRows(pool: pg.Pool): ScrubRows {

@@ -59,9 +59,11 @@ async function put(path: string, content: string, ageDays: number): Promise<void
   await utimes(path, then, then)
 }
 
-async function run(sweep = false): Promise<Finding[]> {
+const run = async (sweep = false): Promise<Finding[]> => (await audited(sweep)).findings
+
+async function audited(sweep = false) {
   const findings: Finding[] = []
-  await audit(
+  const result = await audit(
     { files: createAuditFiles(dataDir), rows: createAuditRows(database.pool) },
     {
       sweep,
@@ -71,8 +73,30 @@ async function run(sweep = false): Promise<Finding[]> {
       onFinding: (found) => findings.push(found),
     },
   )
-  return findings
+  return { ...result, findings }
 }
+
+it('reads each content once, whatever the dates in the database are', async () => {
+  const ahead = ['1 second', '2 seconds', '1 hour', '20 years']
+  for (const time of ahead) {
+    const content = `verified ${time} ahead`
+    await stored(content)
+    await sql('UPDATE blob SET verified_at = now() + $2::text::interval WHERE address = $1', [
+      sha512(content),
+      time,
+    ])
+  }
+  await stored('of today')
+  await stored('turn')
+  await put(pathOf('turn'), 'burn', 0)
+  await sql(`UPDATE blob SET created_at = now() + interval '1 day' WHERE address = $1`, [
+    sha512('turn'),
+  ])
+  const { findings, verified, blobs } = await audited()
+  expect(findings).toMatchObject([{ kind: 'blob_wrong_digest', address: sha512('turn') }])
+  expect([verified, blobs]).toEqual([5, 6])
+  expect((await audited()).verified).toBe(5)
+})
 
 const oldBlobs = () => sql(`UPDATE blob SET created_at = now() - interval '3 days'`)
 const aToken = async (): Promise<string> => {

@@ -208,6 +208,50 @@ describe('claims of the scrub', () => {
   })
 })
 
+describe('after the clock of the database was ahead', () => {
+  const claim = (limit = 16) =>
+    scrub.claim({ minAgeSeconds: DAY, limit, maxBytes: 60_000, bytesPerSecond: 1000 })
+  const ids = (found: readonly { readonly id: number }[]) => found.map(({ id }) => id)
+  /** Ids of four blobs: of an old one, one of today, and two of the future. */
+  async function fourBlobs(): Promise<number[]> {
+    await storedFiles(meta, sets(4))
+    const four = ids(await rows.listBlobs(0, 10, 0))
+    const [old, , created, verified] = four
+    await sql(`UPDATE blob SET created_at = now() - interval '2 days' WHERE id = $1`, [old])
+    await sql(`UPDATE blob SET created_at = now() + interval '2 hours' WHERE id = $1`, [created])
+    await sql(`UPDATE blob SET verified_at = now() + interval '9 years' WHERE id = $1`, [verified])
+    return four
+  }
+
+  it('the scrub reads what is dated in the future before what is old', async () => {
+    const [old, , created, verified] = await fourBlobs()
+    expect(ids(await claim(1))).toEqual([created])
+    expect(ids(await claim(2)).toSorted()).toEqual([old, verified])
+    expect(await claim()).toEqual([])
+    await scrub.verified([created ?? 0, verified ?? 0])
+    await sql('UPDATE blob SET verify_claimed_until = NULL')
+    expect(ids(await claim())).toEqual([old])
+  })
+
+  it('a claim ends that is longer than any can be, and no other', async () => {
+    await storedFiles(meta, sets(2))
+    await agedBlobs(2)
+    const [small = 0, large = 0] = ids(await rows.listBlobs(0, 10, 0))
+    await sql('UPDATE blob SET stored_size = 1e9 WHERE id = $1', [large])
+    const claims = async () => [...ids(await claim()), ...ids(await claim())]
+    expect(await claims()).toEqual([small, large])
+    const later = (days: number) =>
+      sql(`UPDATE blob SET verify_claimed_until = now() + $1 * interval '1 day'`, [days])
+    // To read the large one takes eleven days, and its claim lasts for twice as long.
+    await later(0.9)
+    expect(await claims()).toEqual([])
+    await later(23)
+    expect(await claims()).toEqual([small])
+    await later(25)
+    expect(await claims()).toEqual([small, large])
+  })
+})
+
 describe('evidence', () => {
   const aged = () => sql("UPDATE timestamp_token SET created_at = now() - interval '2 days'")
   const token = createHash('sha512').digest()

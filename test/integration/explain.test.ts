@@ -1,6 +1,7 @@
 /** With 100,000 raw files no query of the API may read a whole table. */
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import type { AuditRows } from '../../src/domain/audit.js'
 import type { JobKey } from '../../src/domain/cursor.js'
 import type {
   Listed,
@@ -10,8 +11,11 @@ import type {
 } from '../../src/domain/meta-repository.js'
 import { canonicalMimeTypes, mimeTypesDigest } from '../../src/domain/mime-types.js'
 import type { PendingHashes } from '../../src/domain/pending-hashes.js'
+import type { ScrubRows } from '../../src/domain/scrub.js'
+import { createAuditRows } from '../../src/meta/audit.js'
 import { createPendingHashes } from '../../src/meta/pending-hashes.js'
 import { createMetaRepository } from '../../src/meta/repository.js'
+import { createScrubRows } from '../../src/meta/scrub.js'
 import { testDatabase } from '../support/database.js'
 import { boefjeMeta, newRawFile } from '../support/rows.js'
 
@@ -209,6 +213,15 @@ const PENDING_QUERIES: Record<string, (pending: PendingHashes) => Promise<unknow
   'whether a file is pending': (p) => p.isPending(id('raw', 7)),
 }
 
+const far = { since: '2001-01-01', id: 1 }
+const BLOB_QUERIES: Record<string, (rows: AuditRows & ScrubRows) => Promise<unknown>> = {
+  'blobs that were not verified for long': (r) => r.listUnverified(far, '2002-01-01', 64),
+  'blobs that are dated in the future': (r) => r.listAhead(undefined, 64),
+  'a claim of the scrub': (r) =>
+    r.claim({ minAgeSeconds: 86_400, limit: 16, maxBytes: 1e9, bytesPerSecond: 1e6 }),
+  'the blob that was not verified for the longest time': (r) => r.oldestUnverifiedSeconds(),
+}
+
 it('has filled its tables', async () => {
   const { rows } = await database.pool.query(
     'SELECT (SELECT count(*) FROM raw_file)::int AS files, (SELECT count(*) FROM boefje_meta)::int AS jobs',
@@ -228,11 +241,14 @@ it('sees that a query reads a whole table', async () => {
   ])
 })
 
-it.each([...Object.keys(QUERIES), ...Object.keys(PENDING_QUERIES)])(
+it.each([...Object.keys(QUERIES), ...Object.keys(PENDING_QUERIES), ...Object.keys(BLOB_QUERIES)])(
   'reads no whole table for %s',
   async (name) => {
+    const { pool } = database
     const run = (): Promise<unknown> | undefined =>
-      QUERIES[name]?.(meta) ?? PENDING_QUERIES[name]?.(createPendingHashes(database.pool))
+      QUERIES[name]?.(meta) ??
+      PENDING_QUERIES[name]?.(createPendingHashes(pool)) ??
+      BLOB_QUERIES[name]?.({ ...createAuditRows(pool), ...createScrubRows(pool) })
     const sent = await capture(() => run() ?? Promise.reject())
     expect(sent.length).toBeGreaterThan(0)
     const nodes = await plansOf(sent)
