@@ -1,10 +1,11 @@
 import { BytesError } from '../domain/errors.js'
 
-export interface GroupOptions {
+export interface GroupOptions<T> {
   /** Groups that run at the same time. Fewer make larger groups. */
   readonly concurrency: number
-  /** Most items in a group. */
-  readonly size: number
+  /** Most that the items of a group weigh together; an item that weighs more goes alone. */
+  readonly weight: number
+  readonly weigh: (item: T) => number
 }
 
 interface Waiting<T, R> {
@@ -20,7 +21,7 @@ interface Waiting<T, R> {
  *   it is called again for each item alone, so that one bad item fails none of the others.
  */
 export function grouped<T, R>(
-  { concurrency, size }: GroupOptions,
+  { concurrency, weight, weigh }: GroupOptions<T>,
   run: (items: readonly T[]) => Promise<readonly R[]>,
 ): (item: T) => Promise<R> {
   const queue: Waiting<T, R>[] = []
@@ -38,9 +39,20 @@ export function grouped<T, R>(
     }
   }
 
+  /** How many of those that wait are the next group. */
+  const fitting = (): number => {
+    let [count, total] = [0, 0]
+    for (const { item } of queue) {
+      total += weigh(item)
+      if (total > weight && count > 0) break
+      count++
+    }
+    return count
+  }
+
   const next = async (): Promise<void> => {
     running++
-    while (queue.length > 0) await settle(queue.splice(0, size))
+    while (queue.length > 0) await settle(queue.splice(0, fitting()))
     running--
   }
 

@@ -119,7 +119,15 @@ const DELETED = 'Boefje meta not found: it was deleted during the upload'
  * Statements of concurrent uploads become one, which costs Postgres little more than a single one.
  * One group at a time made the largest groups and the most uploads a second.
  */
-const GROUPS = { concurrency: 1, size: 100 }
+const CONCURRENCY = 1
+/** In one statement: its joins have no index, and take the square of its rows. */
+const MOST_FILES = 100
+/** Characters of events that weigh as much as a file, so that a hundred of them are 16 MiB. */
+const CHARACTERS = (16 * 1024 * 1024) / MOST_FILES
+const weightOfFiles = (files: readonly NewRawFile[]): number =>
+  files.reduce((sum, { event }) => sum + 1 + Math.floor(event.body.length / CHARACTERS), 0)
+const weightOfWanted = ({ mimeTypesDigests, contentDigests }: Wanted): number =>
+  Math.max(1, mimeTypesDigests.length, contentDigests.length)
 
 /** The part of the meta repository that uploads go through. */
 export function createUploads(pool: pg.Pool): Uploads {
@@ -141,14 +149,14 @@ export function createUploads(pool: pg.Pool): Uploads {
     return uploads.map(() => inserted)
   }
 
-  /** In parts, of one transaction: the statement's joins have no index, and take the square of their rows. */
+  /** In parts, of one transaction. */
   const commitLarge = (files: readonly NewRawFile[]): Promise<Set<Uuid>> =>
     committed(() =>
       withClient(pool, async (client) => {
         await client.query('BEGIN')
         const inserted = new Set<Uuid>()
-        for (let at = 0; at < files.length; at += GROUPS.size) {
-          const part = await insert(client, files.slice(at, at + GROUPS.size))
+        for (let at = 0; at < files.length; at += MOST_FILES) {
+          const part = await insert(client, files.slice(at, at + MOST_FILES))
           for (const id of part) inserted.add(id)
         }
         await client.query('COMMIT')
@@ -156,15 +164,16 @@ export function createUploads(pool: pg.Pool): Uploads {
       }),
     )
 
-  const findTarget = grouped(GROUPS, findTargets)
-  const commitGrouped = grouped(GROUPS, commit)
+  const groups = { concurrency: CONCURRENCY, weight: MOST_FILES }
+  const findTarget = grouped({ ...groups, weigh: weightOfWanted }, findTargets)
+  const commitGrouped = grouped({ ...groups, weigh: weightOfFiles }, commit)
   const findUploadTarget = (
     boefjeMetaId: Uuid,
     mimeTypesDigests: readonly Buffer[],
     contentDigests: readonly ContentDigest[] = [],
   ) => {
     const wanted = { boefjeMetaId, mimeTypesDigests, contentDigests }
-    const large = mimeTypesDigests.length + contentDigests.length > GROUPS.size
+    const large = weightOfWanted(wanted) > MOST_FILES
     return large ? findTargets([wanted]).then(([target]) => target) : findTarget(wanted)
   }
 
@@ -180,7 +189,7 @@ export function createUploads(pool: pg.Pool): Uploads {
     },
     commitUpload: async (files) => {
       // A large one has a connection of its own: the small ones do not wait for it.
-      const large = files.length > GROUPS.size
+      const large = weightOfFiles(files) > MOST_FILES
       const inserted = await (large ? commitLarge(files) : commitGrouped(files))
       // A file that was not inserted lost a race: the winner's row is visible by now.
       const winner = async (file: NewRawFile): Promise<Uuid> => {

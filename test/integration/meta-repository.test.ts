@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { JobKey } from '../../src/domain/cursor.js'
-import type { Listed, MetaRepository, Page } from '../../src/domain/meta-repository.js'
+import type { Listed, MetaRepository, NewRawFile, Page } from '../../src/domain/meta-repository.js'
 import { type Database, openDatabase } from '../../src/meta/client.js'
 import { createMetaRepository } from '../../src/meta/repository.js'
 import { metaRepositoryContract } from '../contracts/meta-repository.contract.js'
@@ -64,6 +64,39 @@ describe('the commit of an upload', () => {
     expect(query).toHaveBeenCalledTimes(2)
     expect(connect).toHaveBeenCalledTimes(2)
     for (const [config] of connect.mock.calls) expect(config).toHaveProperty('name')
+  })
+
+  it('shares its statement with others only up to a hundred files, and some megabytes', async () => {
+    const job = await storedJob()
+    const files = (count: number, body = '{}') =>
+      Array.from({ length: count }, () => {
+        const file = newRawFile(job, [randomUUID()])
+        return { ...file, event: { ...file.event, body } }
+      })
+    const query = vi.spyOn(database.uploads, 'query')
+    const sent = () =>
+      query.mock.calls.map(([config]) => (config as { values?: unknown[] }).values ?? [])
+    const uploads = [
+      ...Array.from({ length: 10 }, () => files(30)),
+      ...Array.from({ length: 10 }, () => files(1, 'x'.repeat(2 * 1024 * 1024))),
+    ]
+    await Promise.all(uploads.map((upload) => meta.commitUpload(upload)))
+    const rows = sent().map(([ids]) => (ids as string[]).length)
+    expect(rows.slice(0, 4)).toEqual([30, 90, 90, 90])
+    expect(rows.slice(4).every((count) => count < 10)).toBe(true)
+    expect(await count('raw_file', `boefje_meta_id = '${job.id}'`)).toBe(310)
+
+    query.mockClear()
+    const digests = (upload: readonly NewRawFile[]) => upload.map((file) => file.mimeTypesDigest)
+    const contents = (upload: readonly NewRawFile[]) => upload.map(({ blob }) => blob.contentDigest)
+    const targets = await Promise.all(
+      uploads
+        .slice(0, 10)
+        .map((upload) => meta.findUploadTarget(job.id, digests(upload), contents(upload))),
+    )
+    // One look-up finds what any of its group has asked for.
+    for (const target of targets) expect(target?.existing.size).toBeLessThanOrEqual(90)
+    expect(sent().map((values) => (values[1] as Buffer[]).length)).toEqual([30, 90, 90, 90])
   })
 
   it('writes rows and events that the database has as text for text', async () => {

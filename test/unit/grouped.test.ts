@@ -7,13 +7,16 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 /** Doubles its items; runs one group at a time, each of which waits to be released. */
 function doubler(fails: (items: readonly number[]) => Error | undefined = () => undefined) {
   const groups: number[][] = []
-  const call = grouped<number, number>({ concurrency: 1, size: 3 }, async (items) => {
-    groups.push([...items])
-    await turn()
-    const error = fails(items)
-    if (error) throw error
-    return items.map((item) => item * 2)
-  })
+  const call = grouped<number, number>(
+    { concurrency: 1, weight: 3, weigh: () => 1 },
+    async (items) => {
+      groups.push([...items])
+      await turn()
+      const error = fails(items)
+      if (error) throw error
+      return items.map((item) => item * 2)
+    },
+  )
   return { call, groups }
 }
 
@@ -22,6 +25,21 @@ it('calls at once for the first, and once for those that come meanwhile', async 
   const results = await Promise.all([1, 2, 3, 4, 5].map(call))
   expect(results).toEqual([2, 4, 6, 8, 10])
   expect(groups).toEqual([[1], [2, 3, 4], [5]])
+})
+
+it('closes a group before its items weigh too much together', async () => {
+  const groups: number[][] = []
+  const call = grouped<number, number>(
+    { concurrency: 1, weight: 3, weigh: (item) => item },
+    async (items) => {
+      groups.push([...items])
+      await turn()
+      return items
+    },
+  )
+  const items = [1, 2, 1, 1, 7, 0, 3, 0, 2, 2]
+  expect(await Promise.all(items.map(call))).toEqual(items)
+  expect(groups).toEqual([[1], [2, 1], [1], [7], [0, 3, 0], [2], [2]])
 })
 
 it('fails only the item that is at fault', async () => {
