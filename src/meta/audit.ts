@@ -1,9 +1,10 @@
 import type pg from 'pg'
 import { type AuditRows, MAX_RAW_FILES } from '../domain/audit.js'
 import { BytesError } from '../domain/errors.js'
+import type { Uuid } from '../domain/models.js'
 import { markVerified } from './mark-verified.js'
 import { translated } from './sqlstate.js'
-import { readWhole } from './with-client.js'
+import { changeWhole, readWhole } from './with-client.js'
 
 const BLOB = `b.id::float8 AS id, b.organization, b.content_digest AS "contentDigest", b.address,
               b.stored_size::float8 AS "storedSize"`
@@ -14,9 +15,10 @@ const GRACE = (parameter: string): string => `now() - ${parameter} * interval '1
 const COUNT =
   'SELECT count(*)::float8 AS blobs, coalesce(sum(stored_size), 0)::float8 AS bytes FROM blob'
 
+/** OFFSET 0 makes Postgres look up each blob by itself: else it hashes all of raw_file for each page. */
 const LIST = `
   SELECT ${BLOB}, b.created_at < ${GRACE('$3')}
-    AND NOT EXISTS (SELECT FROM raw_file r WHERE r.blob_id = b.id) AS unreferenced
+    AND NOT EXISTS (SELECT FROM raw_file r WHERE r.blob_id = b.id OFFSET 0) AS unreferenced
   FROM blob b WHERE b.id > $1 ORDER BY b.id LIMIT $2`
 
 const UNVERIFIED = `
@@ -130,8 +132,11 @@ export function createAuditRows(pool: pg.Pool): AuditRows {
       run(STUCK, [afterId, olderThanSeconds, limit]),
     unnamedRecords: (linkPrefix, after, graceSeconds, limit) =>
       idsOfWhole(RECORDS, [linkPrefix, after ?? null, graceSeconds, limit]),
-    removeUnnamedRecords: (linkPrefix, records, graceSeconds) =>
-      ids(REMOVE_RECORDS, [linkPrefix, records, graceSeconds]),
+    removeUnnamedRecords: async (linkPrefix, records, graceSeconds) => {
+      const values = [linkPrefix, records, graceSeconds]
+      const removing = () => changeWhole<{ id: Uuid }>(pool, REMOVE_RECORDS, values)
+      return (await translated(removing)).map(({ id }) => id)
+    },
     unnamedTokens: (afterId, graceSeconds, limit) =>
       idsOfWhole(TOKENS, [afterId, graceSeconds, limit]),
     removeUnnamedTokens: (tokens, graceSeconds) => ids(REMOVE_TOKENS, [tokens, graceSeconds]),

@@ -38,8 +38,26 @@ export function readWhole<Row extends pg.QueryResultRow>(
   text: string,
   values: readonly unknown[] = [],
 ): Promise<Row[]> {
+  return withTime(pool, 'READ ONLY', text, values)
+}
+
+/** As `readWhole`, for a statement that changes rows as well. */
+export function changeWhole<Row extends pg.QueryResultRow>(
+  pool: pg.Pool,
+  text: string,
+  values: readonly unknown[] = [],
+): Promise<Row[]> {
+  return withTime(pool, 'READ WRITE', text, values)
+}
+
+function withTime<Row extends pg.QueryResultRow>(
+  pool: pg.Pool,
+  mode: 'READ ONLY' | 'READ WRITE',
+  text: string,
+  values: readonly unknown[],
+): Promise<Row[]> {
   return withClient(pool, async (client) => {
-    await client.query(`BEGIN READ ONLY; SET LOCAL statement_timeout = ${WHOLE_TABLE_MS}`)
+    await client.query(`BEGIN ${mode}; SET LOCAL statement_timeout = ${WHOLE_TABLE_MS}`)
     const limited = { text, values: [...values], query_timeout: WHOLE_TABLE_MS + ANSWER_MS }
     const { rows } = await client.query<Row>(limited)
     await client.query('COMMIT')

@@ -7,10 +7,12 @@ import type { MetaRepository } from '../../src/domain/meta-repository.js'
 import type { ScrubRows } from '../../src/domain/scrub.js'
 import { recordLink } from '../../src/hashing/rfc3161/links.js'
 import { createAuditRows } from '../../src/meta/audit.js'
+import { openDatabase } from '../../src/meta/client.js'
 import { createEvidenceRecords } from '../../src/meta/evidence-records.js'
 import { createMetaRepository } from '../../src/meta/repository.js'
 import { createScrubRows } from '../../src/meta/scrub.js'
 import { testDatabase } from '../support/database.js'
+import { silentLog } from '../support/postgres.js'
 import { newRawFile, storedFiles } from '../support/rows.js'
 
 const DAY = 24 * 60 * 60
@@ -278,6 +280,35 @@ describe('evidence', () => {
     expect(await rows.removeUnnamedTokens(tokens, DAY)).toEqual(tokens)
     expect(await records.find(named)).toBeDefined()
     expect(await records.find(lost)).toBeUndefined()
+  })
+
+  it('is looked for, and goes, by statements that have time for whole tables', async () => {
+    await storedFiles(meta, sets(1))
+    const [lost = ''] = await records.save(token, [token])
+    await aged()
+    await sql('DELETE FROM pending_hash')
+    const uri = new URL(database.uri)
+    uri.searchParams.set('options', '-c statement_timeout=300')
+    const short = openDatabase(uri.href, 4, silentLog)
+    const blocker = await database.pool.connect()
+    try {
+      const slow = createAuditRows(short.pool)
+      for (const act of [
+        () => slow.unnamedRecords(PREFIX, undefined, DAY, 10),
+        () => slow.removeUnnamedRecords(PREFIX, [lost], DAY),
+      ]) {
+        await blocker.query('BEGIN; LOCK TABLE raw_file')
+        const acting = act()
+        await lockWait()
+        // For longer than the sessions' own limit.
+        await blocker.query('SELECT pg_sleep(0.6)')
+        await blocker.query('COMMIT')
+        expect(await acting).toEqual([lost])
+      }
+    } finally {
+      blocker.release()
+      await short.close()
+    }
   })
 
   it('stays while a hash waits that it may be for', async () => {

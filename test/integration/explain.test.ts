@@ -215,6 +215,7 @@ const PENDING_QUERIES: Record<string, (pending: PendingHashes) => Promise<unknow
 
 const far = { since: '2001-01-01', id: 1 }
 const BLOB_QUERIES: Record<string, (rows: AuditRows & ScrubRows) => Promise<unknown>> = {
+  'blobs, with whether a raw file has them': (r) => r.listBlobs(50_000, 1000, 0),
   'blobs that were not verified for long': (r) => r.listUnverified(far, '2002-01-01', 64),
   'blobs that are dated in the future': (r) => r.listAhead(undefined, 64),
   'a claim of the scrub': (r) =>
