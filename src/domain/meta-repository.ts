@@ -138,7 +138,8 @@ export interface MetaRepository {
    * Commits blobs, raw files, events and pending hashes of one upload in one statement: all or
    * nothing. A file whose job and MIME types exist by now is not inserted.
    * @returns for each file its new id, or that of the raw file which existed
-   * @throws BytesError `boefje_meta_not_found` when the job has gone
+   * @throws BytesError `boefje_meta_not_found` when the job has gone: nothing was committed;
+   *   `database_timeout` when the one that existed has gone before it was found
    */
   commitUpload(files: readonly NewRawFile[]): Promise<Uuid[]>
 

@@ -114,6 +114,7 @@ const REPLACE_BLOB = `
 /** The foreign key from raw files to blobs. */
 const BLOB_KEY = 'raw_file_blob_id_blob_id_fk'
 const DELETED = 'Boefje meta not found: it was deleted during the upload'
+const WINNER_DELETED = 'a raw file of the job was deleted during the upload: send it again'
 
 /**
  * Statements of concurrent uploads become one, which costs Postgres little more than a single one.
@@ -195,7 +196,8 @@ export function createUploads(pool: pg.Pool): Uploads {
       const winner = async (file: NewRawFile): Promise<Uuid> => {
         const target = await findUploadTarget(file.boefjeMetaId, [file.mimeTypesDigest])
         const id = target?.existing.get(file.mimeTypesDigest.toString('hex'))
-        if (id === undefined) throw new BytesError('boefje_meta_not_found', DELETED)
+        // The others are committed: nobody may take this for a failure that stored nothing.
+        if (id === undefined) throw new BytesError('database_timeout', WINNER_DELETED)
         return id
       }
       return Promise.all(files.map((file) => (inserted.has(file.id) ? file.id : winner(file))))

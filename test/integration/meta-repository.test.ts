@@ -181,6 +181,39 @@ describe('the commit of an upload', () => {
     expect(await counts()).toEqual(before)
   })
 
+  it.each([
+    ['the raw file that was there before', 'DELETE FROM raw_file WHERE id = $1', 1],
+    [
+      'the job with all of them',
+      'DELETE FROM boefje_meta WHERE id = (SELECT boefje_meta_id FROM raw_file WHERE id = $1)',
+      0,
+    ],
+  ])(
+    'does not say that nothing was stored when somebody deletes %s after it',
+    async (_, statement, left) => {
+      const job = await storedJob()
+      const [before = ''] = await meta.commitUpload([newRawFile(job, ['x'])])
+      const [lost, fresh] = [newRawFile(job, ['x']), newRawFile(job, ['y'])]
+      const query = database.uploads.query.bind(database.uploads) as (
+        config: unknown,
+      ) => Promise<unknown>
+      const spy = vi
+        .spyOn(database.uploads, 'query')
+        .mockImplementationOnce(async (config: unknown) => {
+          const result = await query(config)
+          await database.pool.query(statement, [before])
+          return result
+        })
+      // The blob of `fresh` is in use by now: no failure that was before the commit.
+      await expect(meta.commitUpload([lost, fresh])).rejects.toMatchObject({
+        code: 'database_timeout',
+        message: expect.stringContaining('again'),
+      })
+      spy.mockRestore()
+      expect(await count('raw_file', `id = '${fresh.id}'`)).toBe(left)
+    },
+  )
+
   it('waits for an equal upload, and takes over when that is rolled back', async () => {
     const job = await storedJob()
     const file = newRawFile(job, ['x'], 'content of both')
