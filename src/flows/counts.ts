@@ -33,12 +33,12 @@ export function createCountsReader(
   const query = shared(async (): Promise<Counts> => {
     // A frozen database fails this one soon: no long one must be left waiting for it.
     const outbox = await meta.outboxState()
-    const [organizations, blobsByKey, pendingHashes, oldestUnverifiedSeconds] = await Promise.all([
-      meta.countByOrganization(),
-      blobKeys.countByKey(),
-      pending.pendingState(),
-      scrub.oldestUnverifiedSeconds(),
-    ])
+    // One after the other: two of them read whole tables, for minutes, and would keep the two
+    // connections from everybody else that the smallest pool has.
+    const pendingHashes = await pending.pendingState()
+    const oldestUnverifiedSeconds = await scrub.oldestUnverifiedSeconds()
+    const organizations = await meta.countByOrganization()
+    const blobsByKey = await blobKeys.countByKey()
     const counts = { organizations, outbox, blobsByKey, pendingHashes, oldestUnverifiedSeconds }
     cached = { counts, until: performance.now() + ttlSeconds * 1000 }
     return counts

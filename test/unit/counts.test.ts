@@ -90,3 +90,28 @@ it('forgets an error', async () => {
   expect(await counts).toBe(2)
   expect(await depthOf(read())).toBe(2)
 })
+
+it('takes one connection at a time', async () => {
+  let [running, most] = [0, 0]
+  const counting = async <T>(result: T): Promise<T> => {
+    running += 1
+    most = Math.max(most, running)
+    await new Promise((resolve) => setImmediate(resolve))
+    running -= 1
+    return result
+  }
+  const counts = await createCountsReader(
+    {
+      meta: {
+        countByOrganization: () => counting([]),
+        outboxState: () => counting({ depth: 0, oldestAgeSeconds: 0 }),
+      },
+      blobKeys: { countByKey: () => counting(new Map()) },
+      pending: { pendingState: () => counting({ pending: 3, oldestAgeSeconds: 2 }) },
+      scrub: { oldestUnverifiedSeconds: () => counting(7) },
+    },
+    0,
+  )()
+  expect(counts).toMatchObject({ pendingHashes: { pending: 3 }, oldestUnverifiedSeconds: 7 })
+  expect(most).toBe(1)
+})
