@@ -7,24 +7,39 @@ import { type AuditRun, blobFinding, eachOf } from './audit-run.js'
 const PAGE = 1000
 /** Rows whose content is read before it is noted that they were. */
 const VERIFIED_PAGE = 64
-/** Sizes that are asked for at once, and contents that are read at once. */
+/** Sizes that are asked for at once, rows that are swept at once, and contents that are read at once. */
 const SIZES_AT_ONCE = 8
+const ROWS_AT_ONCE = 8
 const CONTENTS_AT_ONCE = 4
 
-/** Checks that every blob has a file of the right size, and that a raw file has every blob. */
+/** Checks that every blob has a file of the right size. @returns how many blobs there are */
 export async function auditBlobRows(run: AuditRun): Promise<number> {
   let checked = 0
-  let after = 0
-  for (;;) {
-    run.signal?.throwIfAborted()
-    const page = await run.rows.listBlobs(after, PAGE, run.graceSeconds)
-    await eachOf(page, SIZES_AT_ONCE, async (row) => {
-      await checkSize(run, row)
-      if (row.unreferenced) await unreferenced(run, row)
-    })
+  for await (const page of blobPages(run)) {
+    await eachOf(page, SIZES_AT_ONCE, (row) => checkSize(run, row))
     checked += page.length
+  }
+  return checked
+}
+
+/**
+ * Looks for blobs that no raw file has, and sweeps them if it may. Apart from the files, as only
+ * those tell whether it may.
+ */
+export async function auditUnreferenced(run: AuditRun): Promise<void> {
+  for await (const page of blobPages(run)) {
+    const wanted = page.filter((row) => row.unreferenced)
+    await eachOf(wanted, ROWS_AT_ONCE, (row) => unreferenced(run, row))
+  }
+}
+
+async function* blobPages({ rows, graceSeconds, signal }: AuditRun) {
+  for (let after = 0; ; ) {
+    signal?.throwIfAborted()
+    const page = await rows.listBlobs(after, PAGE, graceSeconds)
     const last = page.at(-1)
-    if (last === undefined) return checked
+    if (last === undefined) return
+    yield page
     after = last.id
   }
 }

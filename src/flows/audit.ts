@@ -1,6 +1,6 @@
 import type { AuditFiles, AuditRows, Finding, FindingKind } from '../domain/audit.js'
 import { recordLink } from '../hashing/rfc3161/links.js'
-import { auditBlobRows, auditContents } from './audit-blobs.js'
+import { auditBlobRows, auditContents, auditUnreferenced } from './audit-blobs.js'
 import { auditBlobFiles, auditLeftovers } from './audit-files.js'
 import { type AuditRun, finding } from './audit-run.js'
 
@@ -79,15 +79,16 @@ export async function audit(
       count.young += 1
     },
   }
-  // Rows before files: the file of a row that is swept has no row any more.
   const blobs = await auditBlobRows(run)
   const refused = sweep && isForeign(blobs, missing)
-  const filesRun = refused ? { ...run, sweep: false } : run
-  await auditBlobFiles(filesRun)
-  await auditLeftovers(filesRun)
-  if (refused && unwanted > 0) run.tell(refusal(blobs, missing))
+  const sweeping = refused ? { ...run, sweep: false } : run
+  // Rows before files: the file of a row that is swept has no row any more.
+  await auditUnreferenced(sweeping)
+  await auditBlobFiles(sweeping)
+  await auditLeftovers(sweeping)
   await auditEvents(run, options.stuckSeconds)
-  await auditEvidence(run)
+  await auditEvidence(sweeping)
+  if (refused && unwanted > 0) run.tell(refusal(blobs, missing))
   const { bytes: total } = await rows.countBlobs()
   const contents = await auditContents(run, {
     share,
@@ -98,11 +99,14 @@ export async function audit(
   return { blobs, verified, verifiedBytes: bytes, complete, ...count }
 }
 
-/** What a sweep removes from the disk. */
+/** What a sweep removes. */
 const UNWANTED: readonly FindingKind[] = [
+  'blob_row_unreferenced',
   'blob_without_row',
   'temporary_leftover',
   'upload_leftover',
+  'evidence_record_unreferenced',
+  'timestamp_token_unreferenced',
 ]
 
 /**
@@ -114,7 +118,7 @@ const isForeign = (blobs: number, missing: number): boolean => 2 * missing >= bl
 function refusal(blobs: number, missing: number): Finding {
   const why =
     blobs === 0 ? 'the database has no blobs' : `${missing} of ${blobs} blobs have no file`
-  const detail = `no file was removed, because ${why}: are BYTES_DB_URI and BYTES_DATA_DIR of one store?`
+  const detail = `nothing was removed, because ${why}: are BYTES_DB_URI and BYTES_DATA_DIR of one store?`
   return finding('sweep_refused', { detail })
 }
 

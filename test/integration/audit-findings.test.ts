@@ -168,3 +168,22 @@ it.each(FINDING_KINDS)(
     expect(of(await run(true))).toHaveLength(swept ? 0 : 1)
   },
 )
+
+it.each<[string, FindingKind[]]>([
+  ['everything', ['blob_without_row', 'blob_row_unreferenced', 'evidence_record_unreferenced']],
+  ['rows alone', ['blob_row_unreferenced']],
+  ['evidence alone', ['evidence_record_unreferenced']],
+])('sweeps nothing of a store that may be two: %s', async (_, kinds) => {
+  await stored('good')
+  for (const kind of kinds) await MAKE[kind].make()
+  await stored('gone')
+  await stored('gone as well')
+  await rm(pathOf('gone'))
+  await rm(pathOf('gone as well'))
+  for (let round = 0; round < 2; round++) {
+    const { findings, removed } = await audited(true)
+    const expected = ['blob_missing', 'blob_missing', ...kinds, 'sweep_refused']
+    expect(findings.map(({ kind }) => kind).toSorted()).toEqual(expected.toSorted())
+    expect(removed).toBe(0)
+  }
+})
