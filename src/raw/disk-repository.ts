@@ -125,7 +125,8 @@ async function removeAbandoned(folder: string, now: number): Promise<void> {
   for (const name of await readdir(folder)) {
     const path = join(folder, name)
     const age = await stat(path).then(
-      (found) => now - found.mtimeMs,
+      // A folder is not ours: `bytes audit` tells of it.
+      (found) => (found.isFile() ? now - found.mtimeMs : 0),
       // Another instance finished with it in the meantime.
       () => 0,
     )

@@ -240,6 +240,18 @@ describe('permissions', () => {
 })
 
 describe('temporary files', () => {
+  it('that are abandoned go, and a folder among them stays', async () => {
+    const old = new Date(Date.now() - 2 * 60 * 60 * 1000)
+    const temporary = join(dataDir, 'tmp')
+    await mkdir(join(temporary, 'folder'), { recursive: true })
+    for (const name of ['abandoned', 'folder/file', 'zz'])
+      await writeFile(join(temporary, name), 'x')
+    for (const name of ['abandoned', 'folder/file', 'zz', 'folder'])
+      await utimes(join(temporary, name), old, old)
+    await openRepository()
+    expect(await filesBelow(temporary)).toEqual(['folder/file'])
+  })
+
   it('that are abandoned go when the repository is opened, the others stay', async () => {
     const temporary = join(dataDir, 'tmp')
     await mkdir(temporary, { recursive: true })
