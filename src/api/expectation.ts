@@ -14,3 +14,8 @@ export function allowBody(incoming: IncomingMessage): void {
   if (outgoing && !outgoing.headersSent) outgoing.writeContinue()
   waiting.delete(incoming)
 }
+
+/** Whether it is still open if the client may send its body; a refusal ends the connection. */
+export function isUndecided(incoming: IncomingMessage): boolean {
+  return waiting.get(incoming)?.headersSent === false
+}

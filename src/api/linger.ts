@@ -14,6 +14,12 @@ const CHECKING_MS = 100
  */
 export class Linger {
   readonly #sockets = new Set<Socket>()
+  readonly #onEnd: (socket: Socket) => void
+
+  /** @param onEnd is told of a connection that ends with the answer that has been sent */
+  constructor(onEnd: (socket: Socket) => void) {
+    this.#onEnd = onEnd
+  }
 
   /** Whether what comes on the connection is the rest of a body that was answered. */
   on(socket: Socket): boolean {
@@ -26,13 +32,13 @@ export class Linger {
     // Node's own listener comes between these two. It ends the connection when the answer said so,
     // and the system tells a client that is still sending of the unread rest before the answer.
     response.prependOnceListener('finish', () => {
-      if (request.readableEnded || request.destroyed) return
       socket.destroySoon = () => {
         Reflect.deleteProperty(socket, 'destroySoon')
-        if (request.complete) socket.destroySoon()
+        this.#onEnd(socket)
+        if (request.complete || request.destroyed) socket.destroySoon()
         else socket.end()
       }
-      this.#drain(request, socket)
+      if (!request.readableEnded && !request.destroyed) this.#drain(request, socket)
     })
     response.once('finish', () => {
       Reflect.deleteProperty(socket, 'destroySoon')

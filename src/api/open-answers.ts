@@ -20,8 +20,17 @@ export class OpenAnswers {
     return undefined
   }
 
-  *[Symbol.iterator](): Generator<ServerResponse> {
-    for (const ofSocket of this.#bySocket.values()) yield* ofSocket
+  /** The answer of a connection that comes after all others. */
+  last(socket: Socket): ServerResponse | undefined {
+    return [...(this.#bySocket.get(socket) ?? [])].at(-1)
+  }
+
+  /** The last answer of each connection. */
+  *lasts(): Generator<ServerResponse> {
+    for (const socket of this.#bySocket.keys()) {
+      const last = this.last(socket)
+      if (last) yield last
+    }
   }
 
   #watch(socket: Socket): Set<ServerResponse> {

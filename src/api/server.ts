@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { getRequestListener, RequestError } from '@hono/node-server'
 import type { Hono } from 'hono'
 import type { Log } from '../domain/ports.js'
-import { awaitsLeave } from './expectation.js'
+import { awaitsLeave, isUndecided } from './expectation.js'
 import { Linger } from './linger.js'
 import { OpenAnswers } from './open-answers.js'
 import type { App } from './route.js'
@@ -55,6 +55,8 @@ export interface ServerOptions {
 
 /** How often slow heads are looked for. */
 const CHECKING_MS = 1000
+/** Time to take the answer to what could not be read. */
+const REFUSED_MS = 1000
 
 /** @throws the error of `listen`, such as EADDRINUSE */
 export async function startServer(app: Hono<App>, options: ServerOptions): Promise<RunningServer> {
@@ -64,7 +66,6 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
     errorHandler: (error) => refuseMisdirected(error, log),
   })
   const answers = new OpenAnswers()
-  const linger = new Linger()
   let stopping = false
   // A missing Host is refused by the listener, as Node's own answer would be an empty one.
   const timeouts = {
@@ -74,24 +75,40 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
     keepAliveTimeout: keepAliveMs,
     connectionsCheckingInterval: CHECKING_MS,
   }
+  /** Connections on which nothing that follows is a request (RFC 9112, section 9.6). */
   const over = new WeakSet<Socket>()
-  const handle = (request: IncomingMessage, response: ServerResponse): void => {
-    // What follows a request whose end is in doubt is no request.
-    if (over.has(request.socket)) return
-    if (isAmbiguous(request)) {
-      over.add(request.socket)
-      linger.after(request, response)
-      const { status, headers, body } = refusal(400, 'chunks in HTTP/1.0', log)
-      response.writeHead(status, { ...headers, connection: 'close' }).end(body)
+  const linger = new Linger((socket) => over.add(socket))
+  const closeAfter = (response: ServerResponse): void => {
+    response.setHeader('connection', 'close')
+    over.add(response.req.socket)
+  }
+  const take = (request: IncomingMessage, response: ServerResponse, answer: () => void): void => {
+    const { socket } = request
+    const before = answers.last(socket)
+    if (before && isUndecided(before.req)) {
+      before.once('close', () => take(request, response, answer))
       return
     }
-    if (stopping) response.setHeader('connection', 'close')
+    const ended = before?.headersSent === true && !before.shouldKeepAlive
+    if (ended || over.has(socket) || socket.destroyed) return
+    if (stopping) closeAfter(response)
     answers.add(response)
     traffic.begin()
     response.once('close', () => traffic.end())
     linger.after(request, response)
-    void listener(request, response)
+    answer()
   }
+  const refuse = (response: ServerResponse, status: number, reason: string): void => {
+    const { headers, body } = refusal(status, reason, log)
+    response.writeHead(status, headers).end(body)
+  }
+  const handle = (request: IncomingMessage, response: ServerResponse): void =>
+    take(request, response, () => {
+      if (isAmbiguous(request)) {
+        closeAfter(response)
+        refuse(response, 400, 'chunks in HTTP/1.0')
+      } else void listener(request, response)
+    })
   const server = createServer({ requireHostHeader: false, ...timeouts }, handle)
   // Without a listener Node tells every client to go on, before anything of the request is checked.
   server.on('checkContinue', (request, response) => {
@@ -111,12 +128,14 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
     if (response?.req.complete) endAfter(response, socket)
     // No second answer after one that has been sent, or into one that has begun.
     else if (response?.headersSent || linger.on(socket)) socket.destroy()
-    else refuseUnreadable(error, socket, log)
+    else {
+      over.add(socket)
+      refuseUnreadable(error, socket, log)
+    }
   })
-  server.on('checkExpectation', (_, response: ServerResponse) => {
-    const { status, headers, body } = refusal(417, 'unknown expectation', log)
-    response.writeHead(status, headers).end(body)
-  })
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) =>
+    take(request, response, () => refuse(response, 417, 'unknown expectation')),
+  )
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(port, host, () => {
@@ -132,8 +151,8 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
     url: urlOf(server),
     stop: (timeoutMs) => {
       stopping = true
-      for (const response of answers) {
-        if (!response.headersSent) response.setHeader('connection', 'close')
+      for (const response of answers.lasts()) {
+        if (!response.headersSent) closeAfter(response)
       }
       return stop(server, timeoutMs)
     },
@@ -215,6 +234,8 @@ function endAfter(response: ServerResponse, socket: Socket): void {
 
 /** What Node cannot parse gets a JSON answer like everything else. */
 function refuseUnreadable(error: Error & { code?: string }, socket: Socket, log: Log): void {
+  // It has its answer, and goes on.
+  if (socket.writableEnded && error.code !== 'ECONNRESET') return
   if (!socket.writable || error.code === 'ECONNRESET') {
     socket.destroy()
     return
@@ -229,4 +250,5 @@ function refuseUnreadable(error: Error & { code?: string }, socket: Socket, log:
     .map(([name, value]) => `${name}: ${value}\r\n`)
     .join('')
   socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines}\r\n${body}`)
+  setTimeout(() => socket.destroy(), REFUSED_MS).unref()
 }
