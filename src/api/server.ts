@@ -63,11 +63,12 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
   const { host, port, headersMs, idleMs, keepAliveMs, log, traffic } = options
   const listener = getRequestListener(app.fetch, {
     autoCleanupIncoming: false,
+    // For requests of HTTP/1.0, which need no Host.
+    hostname: 'localhost',
     errorHandler: (error) => refuseMisdirected(error, log),
   })
   const answers = new OpenAnswers()
   let stopping = false
-  // A missing Host is refused by the listener, as Node's own answer would be an empty one.
   const timeouts = {
     headersTimeout: headersMs,
     // A large body takes its time; whoever reads it watches for clients that fall silent.
@@ -104,11 +105,13 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
   }
   const handle = (request: IncomingMessage, response: ServerResponse): void =>
     take(request, response, () => {
-      if (isAmbiguous(request)) {
+      const fault = faultOf(request)
+      if (fault !== undefined) {
         closeAfter(response)
-        refuse(response, 400, 'chunks in HTTP/1.0')
+        refuse(response, 400, fault)
       } else void listener(request, response)
     })
+  // Node's own answer to a missing Host would be an empty one.
   const server = createServer({ requireHostHeader: false, ...timeouts }, handle)
   // Without a listener Node tells every client to go on, before anything of the request is checked.
   server.on('checkContinue', (request, response) => {
@@ -159,11 +162,15 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
   }
 }
 
-/**
- * HTTP/1.0 knows no chunks: a proxy may have seen another end of the body (RFC 9112, section 6.1).
- */
-function isAmbiguous({ httpVersion, headers }: IncomingMessage): boolean {
-  return httpVersion === '1.0' && headers['transfer-encoding'] !== undefined
+/** Why a request that Node could parse is refused unread; undefined when there is no reason. */
+function faultOf({ httpVersion, headers, rawHeaders }: IncomingMessage): string | undefined {
+  const isOld = httpVersion === '1.0'
+  // HTTP/1.0 knows none: a proxy may have seen another end of the body (RFC 9112, section 6.1).
+  if (isOld && headers['transfer-encoding'] !== undefined) return 'chunks in HTTP/1.0'
+  // RFC 9112, section 3.2. A proxy may have taken another of several.
+  if (!isOld && !headers.host) return 'no Host'
+  const isHost = (name: string, i: number) => i % 2 === 0 && name.toLowerCase() === 'host'
+  return rawHeaders.filter(isHost).length > 1 ? 'more than one Host' : undefined
 }
 
 /**

@@ -457,6 +457,9 @@ describe('every answer', () => {
     ['no HTTP', 'NONSENSE\r\n\r\n', 400],
     ['a path without a URL', 'GET /\\ HTTP/1.1\r\nHost: x\r\n\r\n', 400],
     ['no Host', 'GET /health HTTP/1.1\r\n\r\n', 400],
+    ['an empty Host', 'GET /health HTTP/1.1\r\nHost:\r\n\r\n', 400],
+    ['two Hosts', 'GET /health HTTP/1.1\r\nHost: x\r\nhost: x\r\n\r\n', 400],
+    ['two Hosts in HTTP/1.0', 'GET /health HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n', 400],
     ['too long a header', `GET / HTTP/1.1\r\nHost: x\r\nA: ${'a'.repeat(20_000)}\r\n\r\n`, 431],
     ['an unknown expectation', 'GET / HTTP/1.1\r\nHost: x\r\nExpect: wonders\r\n\r\n', 417],
   ])('to %s as well, and it is logged', async (_what, text, status) => {
@@ -470,6 +473,12 @@ describe('every answer', () => {
     const id = /\r\nx-request-id: ([0-9a-f-]{36})\r\n/.exec(answer)?.[1] ?? 'none'
     expect(id).not.toBe('none')
     await eventually(() => service.log().includes(id), 'the refusal is logged')
+  })
+
+  it('are given in HTTP/1.0, which knows no Host', async () => {
+    const wire = await openWire(service.url)
+    wire.write('GET /health/live HTTP/1.0\r\n\r\n')
+    expect(await wire.ended).toMatch(/^HTTP\/1\.1 200 OK\r\n.*"healthy":true/s)
   })
 
   const idFor = async (given: string) =>
