@@ -416,7 +416,7 @@ describe('health', () => {
       expect(detail).not.toContain(store.dataDir)
       const health = await send(service.url, { path: '/health' })
       if (folder === 'tmp') {
-        expect(health.status).toBe(503)
+        expect([health.status, health.headers['retry-after']]).toEqual([503, '5'])
         const body = JSON.parse(health.text)
         expect(body.healthy).toBe(false)
         expect(body.results).toContainEqual(shape('data_directory', false))

@@ -3,6 +3,7 @@ import type { MetaRepository } from '../../domain/meta-repository.js'
 import type { PendingHashes } from '../../domain/pending-hashes.js'
 import type { EventManager, RawRepository } from '../../domain/ports.js'
 import type { Metrics } from '../metrics.js'
+import { RETRY_LATER } from '../problems.js'
 import { type Route, route } from '../route.js'
 import { failure, type HealthResult, health } from '../schemas.js'
 
@@ -48,7 +49,7 @@ export function serviceRoutes(ports: ServicePorts): Route[] {
       },
       handle: async ({ c }) => {
         const result = await checkHealth(ports)
-        return c.json(result, result.healthy ? 200 : 503)
+        return result.healthy ? c.json(result) : c.json(result, 503, RETRY_LATER)
       },
     }),
     route({
