@@ -29,8 +29,8 @@ export class Linger {
   /** Sees to what is left of a request's body when its answer has been sent. */
   after(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request
-    // Node's own listener comes between these two. It ends the connection when the answer said so,
-    // and the system tells a client that is still sending of the unread rest before the answer.
+    // Between these two comes Node's own listener. After an answer that says so it closes the
+    // connection, and a client that is still sending meets a reset in place of the answer.
     response.prependOnceListener('finish', () => {
       socket.destroySoon = () => {
         Reflect.deleteProperty(socket, 'destroySoon')

@@ -86,7 +86,9 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
   const take = (request: IncomingMessage, response: ServerResponse, answer: () => void): void => {
     const { socket } = request
     const before = answers.last(socket)
+    // Whether this is a request is known when the one before it has been answered.
     if (before && isUndecided(before.req)) {
+      before.setMaxListeners(0)
       before.once('close', () => take(request, response, answer))
       return
     }
