@@ -4,12 +4,11 @@ import { BytesError } from '../domain/errors.js'
 import type { Uuid } from '../domain/models.js'
 import { markVerified } from './mark-verified.js'
 import { translated } from './sqlstate.js'
+import { SINCE } from './verified-since.js'
 import { changeWhole, readWhole } from './with-client.js'
 
 const BLOB = `b.id::float8 AS id, b.organization, b.content_digest AS "contentDigest", b.address,
               b.stored_size::float8 AS "storedSize"`
-/** The expression of the index ix_blob_verified. */
-const SINCE = 'coalesce(b.verified_at, b.created_at)'
 const GRACE = (parameter: string): string => `now() - ${parameter} * interval '1 second'`
 
 const COUNT =
@@ -26,7 +25,7 @@ const UNVERIFIED = `
   WHERE (${SINCE}, b.id) > ($1::timestamptz, $2::bigint) AND ${SINCE} < $3::timestamptz
   ORDER BY ${SINCE}, b.id LIMIT $4`
 
-const AHEAD = `
+const DATED_AHEAD = `
   SELECT ${BLOB}, ${SINCE}::text AS since FROM blob b
   WHERE (${SINCE}, b.id) > (greatest($1::timestamptz, now()), $2::bigint)
   ORDER BY ${SINCE}, b.id LIMIT $3`
@@ -109,7 +108,8 @@ export function createAuditRows(pool: pg.Pool): AuditRows {
     listBlobs: (afterId, limit, graceSeconds) => run(LIST, [afterId, limit, graceSeconds]),
     listUnverified: (after, before, limit) =>
       run(UNVERIFIED, [after?.since ?? '-infinity', after?.id ?? 0, before, limit]),
-    listAhead: (after, limit) => run(AHEAD, [after?.since ?? '-infinity', after?.id ?? 0, limit]),
+    listAhead: (after, limit) =>
+      run(DATED_AHEAD, [after?.since ?? '-infinity', after?.id ?? 0, limit]),
     findBlobRow: (id) => one(`SELECT ${BLOB} FROM blob b WHERE b.id = $1`, [id]),
     rowsAt: (addresses, organization) => run(AT, [addresses, organization ?? null]),
     rawFilesOf: (blobId) =>

@@ -4,9 +4,13 @@ import type { ScrubRows } from '../domain/scrub.js'
 import { markVerified } from './mark-verified.js'
 import { repeated } from './repeated.js'
 import { translated } from './sqlstate.js'
+import { SINCE } from './verified-since.js'
 
-/** The expression of the index ix_blob_verified. */
-const SINCE = 'coalesce(verified_at, created_at)'
+/**
+ * Later dates are those of a clock that was ahead. With a margin, as `now()` is when a transaction
+ * began: what others have committed since is dated later.
+ */
+const AHEAD = "now() + interval '1 minute'"
 /** A claim lasts an hour, and twice the time that the reading of so many bytes takes. */
 const CLAIMED_FOR = (bytes: string): string =>
   `interval '1 hour' + ${bytes}::float8 / $4::float8 * interval '2 seconds'`
@@ -24,7 +28,7 @@ const UNCLAIMED = `(
 const CLAIM = `
   WITH ahead AS (
     SELECT 1 AS turn, ${SINCE} AS since, id, stored_size FROM blob
-    WHERE ${SINCE} > now() AND ${UNCLAIMED}
+    WHERE ${SINCE} > ${AHEAD} AND ${UNCLAIMED}
     ORDER BY ${SINCE}, id LIMIT $2
     FOR NO KEY UPDATE SKIP LOCKED
   ), old AS (

@@ -235,6 +235,14 @@ describe('after the clock of the database was ahead', () => {
     expect(ids(await claim())).toEqual([old])
   })
 
+  it('what was committed a moment after a transaction had begun is not of the future', async () => {
+    await storedFiles(meta, sets(2))
+    const [one = 0, other = 0] = ids(await rows.listBlobs(0, 10, 0))
+    await scrub.verified([one])
+    await sql(`UPDATE blob SET verified_at = now() + interval '10 seconds' WHERE id = $1`, [other])
+    expect(await claim()).toEqual([])
+  })
+
   it('a claim ends that is longer than any can be, and no other', async () => {
     await storedFiles(meta, sets(2))
     await agedBlobs(2)
