@@ -25,6 +25,11 @@ export class OpenAnswers {
     return [...(this.#bySocket.get(socket) ?? [])].at(-1)
   }
 
+  /** The last answer of a connection to a request that has been read to its end. */
+  lastWhole(socket: Socket): ServerResponse | undefined {
+    return [...(this.#bySocket.get(socket) ?? [])].findLast(({ req }) => req.complete)
+  }
+
   /** The last answer of each connection. */
   *lasts(): Generator<ServerResponse> {
     for (const socket of this.#bySocket.keys()) {

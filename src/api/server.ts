@@ -78,6 +78,8 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
   }
   /** Connections on which nothing that follows is a request (RFC 9112, section 9.6). */
   const over = new WeakSet<Socket>()
+  /** Those that end after an answer, as something unreadable came behind its request. */
+  const ending = new WeakSet<Socket>()
   const linger = new Linger((socket) => over.add(socket))
   const closeAfter = (response: ServerResponse): void => {
     response.setHeader('connection', 'close')
@@ -86,8 +88,9 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
   const take = (request: IncomingMessage, response: ServerResponse, answer: () => void): void => {
     const { socket } = request
     const before = answers.last(socket)
-    // Whether this is a request is known when the one before it has been answered.
-    if (before && isUndecided(before.req)) {
+    // Whether this is a request is known when the one before it has been answered: of HTTP/1.0 an
+    // answer may turn out to be without a length, and to end with the connection.
+    if (before && (isUndecided(before.req) || before.req.httpVersion === '1.0')) {
       before.setMaxListeners(0)
       before.once('close', () => take(request, response, answer))
       return
@@ -128,11 +131,17 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
     else destroyUnlessRead(socket)
   })
   server.on('clientError', (error, socket: Socket) => {
-    const response = answers.current(socket)
-    // What follows a whole request must not keep its answer from it.
-    if (response?.req.complete) endAfter(response, socket)
+    // Node tells of each piece that follows.
+    if (ending.has(socket)) return
+    const whole = answers.lastWhole(socket)
+    if (whole) {
+      // What follows whole requests must not keep their answers from them.
+      ending.add(socket)
+      endAfter(whole, socket)
+      return
+    }
     // No second answer after one that has been sent, or into one that has begun.
-    else if (response?.headersSent || linger.on(socket)) socket.destroy()
+    if (answers.current(socket)?.headersSent || linger.on(socket)) socket.destroy()
     else {
       over.add(socket)
       refuseUnreadable(error, socket, log)
@@ -216,7 +225,7 @@ async function stop(server: Server, timeoutMs: number): Promise<boolean> {
 function refusal(status: number, reason: string, log: Log) {
   const requestId = randomUUID()
   log.info({ requestId, status, reason }, 'a request was refused unread')
-  const body = JSON.stringify({ detail: STATUS_CODES[status] })
+  const body = JSON.stringify({ detail: `${STATUS_CODES[status]}: ${reason}` })
   const headers = {
     'content-type': 'application/json',
     'content-length': String(body.length),
@@ -230,7 +239,7 @@ function refusal(status: number, reason: string, log: Log) {
 function refuseMisdirected(error: unknown, log: Log): Response {
   const expected = error instanceof RequestError
   if (!expected) log.error({ err: error }, 'a request failed before it reached the app')
-  const reason = expected ? error.message : 'unexpected'
+  const reason = expected ? error.message : 'see the log'
   const { status, headers, body } = refusal(expected ? 400 : 500, reason, log)
   return new Response(body, { status, headers })
 }
@@ -241,6 +250,13 @@ function endAfter(response: ServerResponse, socket: Socket): void {
   response.once('finish', () => socket.destroySoon())
 }
 
+/** Status and reason for an error of Node's parser. */
+function whyUnreadable(code: string): [status: number, reason: string] {
+  if (code === 'HPE_HEADER_OVERFLOW') return [431, 'the head of the request is too long']
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return [408, 'the head of the request took too long']
+  return [400, `the request cannot be read (${code})`]
+}
+
 /** What Node cannot parse gets a JSON answer like everything else. */
 function refuseUnreadable(error: Error & { code?: string }, socket: Socket, log: Log): void {
   // It has its answer, and goes on.
@@ -249,12 +265,7 @@ function refuseUnreadable(error: Error & { code?: string }, socket: Socket, log:
     socket.destroy()
     return
   }
-  const code = error.code ?? ''
-  const { status, headers, body } = refusal(
-    { HPE_HEADER_OVERFLOW: 431, ERR_HTTP_REQUEST_TIMEOUT: 408 }[code] ?? 400,
-    code,
-    log,
-  )
+  const { status, headers, body } = refusal(...whyUnreadable(error.code ?? ''), log)
   const lines = Object.entries({ ...headers, connection: 'close' })
     .map(([name, value]) => `${name}: ${value}\r\n`)
     .join('')

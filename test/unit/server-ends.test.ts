@@ -1,6 +1,7 @@
 /** What follows the answer that ends a connection is no request (RFC 9112, section 9.6). */
 import { once } from 'node:events'
 import { connect } from 'node:net'
+import { Readable } from 'node:stream'
 import { Hono } from 'hono'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { streamBody } from '../../src/api/body-stream.js'
@@ -42,6 +43,10 @@ beforeEach(async () => {
     const limits = { bytes: 100, setBy: 'a test', idleMs: 10_000 }
     for await (const piece of streamBody(c.env.incoming, limits)) text += piece
     return c.text(text)
+  })
+  app.all('/stream', (c) => {
+    const pieces = Readable.from([Buffer.from('a '), Buffer.from('stream')])
+    return c.body(Readable.toWeb(pieces) as ReadableStream)
   })
   app.all('*', (c) => c.text('answered'))
   const ignore = () => undefined
@@ -140,6 +145,39 @@ it('runs what is behind a request that waited for leave and had it', async () =>
   )
   expect(statuses(await closed)).toEqual(['100', '200', '200', '200'])
   expect(executed).toEqual(['/body', '/b', '/c'])
+})
+
+it.each([
+  ['what cannot be read', '', '@@', 20],
+  ['a head that does not end', '', 'GET /late HTTP/1.1\r\n', 1],
+  ['something behind a request that ends the connection', 'Connection: close\r\n', 'x', 20],
+])('answers all whole requests before %s', async (_, lines, rest, pieces) => {
+  const { socket, closed } = await open()
+  const warned = vi.spyOn(process, 'emitWarning')
+  socket.write(request('/slow') + request('/b', lines) + rest)
+  await vi.waitFor(() => expect(executed).toEqual(['/slow', '/b']))
+  for (let i = 1; i < pieces; i++) {
+    socket.write('@')
+    await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+  // A head is looked at each second.
+  await new Promise((resolve) => setTimeout(resolve, pieces === 1 ? 2500 : 100))
+  go()
+  expect(statuses(await closed)).toEqual(['200', '200'])
+  expect(executed).toEqual(['/slow', '/b'])
+  expect(warned).not.toHaveBeenCalled()
+  warned.mockRestore()
+})
+
+it('runs nothing behind an answer in HTTP/1.0 that has no length', async () => {
+  const { socket, closed } = await open()
+  const old = (path: string) =>
+    `POST ${path} HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n`
+  socket.write(old('/a') + old('/stream') + old('/hidden'))
+  const received = await closed
+  expect(statuses(received)).toEqual(['200', '200'])
+  expect(received).toMatch(/stream$/)
+  expect(executed).toEqual(['/a', '/stream'])
 })
 
 it('does not run what is behind the last request that a stop answers', async () => {
