@@ -17,7 +17,7 @@ export type Credentials = z.output<typeof schema>
  * @throws Error when the file is there and cannot be read or understood
  */
 export async function readCredentials(dataDir: string): Promise<Credentials | undefined> {
-  const path = pathIn(dataDir)
+  const path = credentialsPath(dataDir)
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error
     return undefined
@@ -33,7 +33,7 @@ export async function readCredentials(dataDir: string): Promise<Credentials | un
 export async function generatedCredentials(
   dataDir: string,
 ): Promise<Credentials & { path: string }> {
-  const path = pathIn(dataDir)
+  const path = credentialsPath(dataDir)
   const existing = await readCredentials(dataDir)
   if (existing !== undefined) return { ...existing, path }
   const credentials = {
@@ -55,7 +55,8 @@ export async function generatedCredentials(
   return { ...credentials, path }
 }
 
-const pathIn = (dataDir: string): string => join(dataDir, 'credentials.json')
+/** Where generated credentials are kept. */
+export const credentialsPath = (dataDir: string): string => join(dataDir, 'credentials.json')
 
 function parse(text: string, path: string): Credentials {
   try {

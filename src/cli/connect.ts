@@ -5,7 +5,7 @@ import {
   createClient,
 } from '../client/client.js'
 import { clientSettingsHelp, readClientSettings } from '../client-settings.js'
-import { readCredentials } from '../credentials.js'
+import { credentialsPath, readCredentials } from '../credentials.js'
 import { SettingsError } from '../environment.js'
 import { interruptible } from './command.js'
 import { createProgress, type Progress } from './progress.js'
@@ -15,7 +15,7 @@ export const CONNECTION_HELP = `Environment:
 ${clientSettingsHelp()}
 Without a password, the credentials that \`make run\` keeps in the data directory are used for a
 service on this machine. BYTES_PASSWORD_FILE may name a file that holds the password.
-A service that goes away is waited for as long as five minutes.
+A service that goes away is waited for as long as five minutes, except while what is piped in is sent.
 `
 
 /** What a command that is a client works with. */
@@ -40,7 +40,7 @@ export async function withClient(
   const credentials = await credentialsOf(settings)
   let current = createProgress('bytes')
   const client = clientOf(settings.url, credentials, (failure) => current.waiting(whyOf(failure)))
-  const explain = (error: unknown): unknown => explained(error, settings.url)
+  const explain = (error: unknown): unknown => explained(error, settings.url, credentials.keptIn)
   const progress = (label: string): Progress => {
     current.finish()
     current = createProgress(label)
@@ -58,15 +58,17 @@ export async function withClient(
 interface Credentials {
   readonly username: string
   readonly password: string
+  /** The file that they were read from; undefined when the environment has them. */
+  readonly keptIn?: string
 }
 
 function clientOf(
   url: string,
-  credentials: Credentials,
+  { username, password }: Credentials,
   onWait: ClientOptions['onWait'],
 ): BytesClient {
   try {
-    return createClient({ url, ...credentials, ...(onWait && { onWait }) })
+    return createClient({ url, username, password, ...(onWait && { onWait }) })
   } catch (error) {
     if (!(error instanceof BytesClientError)) throw error
     throw new SettingsError([`BYTES_URL: ${error.message}`])
@@ -97,14 +99,14 @@ async function credentialsOf({
       `${missing}: not set; give ${to}, or run the command where \`make run\` keeps its data`,
     ])
   }
-  return kept
+  return { ...kept, keptIn: credentialsPath(dataDir) }
 }
 
 function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host)
 }
 
-function explained(error: unknown, url: string): unknown {
+function explained(error: unknown, url: string, keptIn: string | undefined): unknown {
   if (!(error instanceof BytesClientError)) return error
   const { code, message } = error
   if (code === 'not_a_service') return new SettingsError([`${message}; check BYTES_URL`])
@@ -112,7 +114,9 @@ function explained(error: unknown, url: string): unknown {
     code === 'network'
       ? `is the service running? BYTES_URL=${url}`
       : code === 'unauthorized'
-        ? 'check BYTES_USERNAME and BYTES_PASSWORD'
+        ? keptIn === undefined
+          ? 'check BYTES_USERNAME and BYTES_PASSWORD'
+          : `the credentials are those of ${keptIn}: set BYTES_USERNAME and BYTES_PASSWORD if the service has others`
         : undefined
   return hint === undefined ? error : new Error(`${message}; ${hint}`, { cause: error })
 }

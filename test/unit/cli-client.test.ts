@@ -356,6 +356,15 @@ describe('the credentials', () => {
     expect(fake.requests).toEqual([])
   })
 
+  it('are told of where they come from when the service has others', async () => {
+    await keep(JSON.stringify({ ...FAKE_USER, password: 'another', secret: 's' }))
+    const failure = await get.run(['x']).catch(String)
+    expect(failure).toContain(
+      `the credentials are those of ${join(folder, 'credentials.json')}: set`,
+    )
+    expect(failure).not.toContain('another')
+  })
+
   it('are missing, or damaged', async () => {
     await expect(get.run(['x'])).rejects.toThrow(/BYTES_PASSWORD: not set; give the password of/)
     await keep('{"username": "fake", "password": "hidden"')
