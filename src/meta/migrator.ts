@@ -39,7 +39,7 @@ interface Journal {
  * SQL of the migrations after `from` up to and including `to`.
  * @param from number or tag of a migration; undefined starts before the first
  * @param to number or tag of a migration; undefined ends with the last
- * @throws Error when there is no such migration
+ * @throws RangeError when there is no such migration, or `to` comes before `from`
  */
 export async function migrationSql(from?: string, to?: string): Promise<string> {
   const journal: Journal = JSON.parse(await readFile(`${FOLDER}/meta/_journal.json`, 'utf8'))
@@ -47,11 +47,11 @@ export async function migrationSql(from?: string, to?: string): Promise<string> 
     const index = journal.entries.findIndex((e) => e.tag === name || String(e.idx) === name)
     if (index >= 0) return index
     const known = journal.entries.map((e) => `${e.idx} (${e.tag})`).join(', ')
-    throw new Error(`there is no migration ${JSON.stringify(name)}; there are: ${known}`)
+    throw new RangeError(`there is no migration ${JSON.stringify(name)}; there are: ${known}`)
   }
   const first = from === undefined ? 0 : position(from) + 1
   const last = to === undefined ? journal.entries.length - 1 : position(to)
-  if (last < first - 1) throw new Error(`migration ${to} comes before ${from}`)
+  if (last < first - 1) throw new RangeError(`migration ${to} comes before ${from}`)
   const parts = journal.entries.slice(first, last + 1).map(async (entry) => {
     const text = await readFile(`${FOLDER}/${entry.tag}.sql`, 'utf8')
     return `-- ${entry.tag}\n${text.replaceAll('--> statement-breakpoint', '').trimEnd()}\n`

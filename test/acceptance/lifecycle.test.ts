@@ -469,8 +469,9 @@ describe('commands', () => {
       after === '' ? all : all.slice(0, all.indexOf(after) - 1),
     )
     const unknown = await runProcess(['sql', '--to', 'nothing'], {})
-    expect([unknown.code, unknown.stdout]).toEqual([1, ''])
+    expect([unknown.code, unknown.stdout]).toEqual([64, ''])
     expect(unknown.stderr).toMatch(/there is no migration "nothing"/)
+    expect((await runProcess(['sql', '--from', '1', '--to', '0'], {})).code).toBe(64)
   })
 
   it.each([['nonsense'], ['--nonsense'], ['serve', 'more'], ['sql', '--from']])(
