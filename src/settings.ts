@@ -195,7 +195,7 @@ const VARIABLES = {
   ),
   loggingFormat: variable(
     'BYTES_LOGGING_FORMAT',
-    '`json` or `text`; by default text on a terminal',
+    '`json` or `text`; by default text on a terminal, and with the embedded PostgreSQL',
     undefined,
     oneOf('json', 'text'),
   ),

@@ -23,8 +23,9 @@ its end: then there is no summary.
   --max-duration TIME   read contents for so long at most, beginning with those that were not verified
                         for the longest time; the next audit goes on with the rest
   --sweep               remove what nothing refers to and is older than the grace time, and tell of it;
-                        what it removes does not count as wrong. No file is removed when the database
-                        has no blobs, or half of them have no file: it may be that of another store
+                        what it removes does not count as wrong. Nothing is removed when the database
+                        has no blobs, or half of them or more have no file: it may be that of another
+                        store, and is a finding
   --grace TIME          what is younger may be of an upload under way: it is no finding and stays (24h).
                         Less than 1h is for a time when no service runs
   --stuck-after TIME    events that have waited longer are findings (1h). Without it, and without

@@ -19,7 +19,8 @@ import { createProgress } from './progress.js'
 const PLAIN_MS = 3000
 
 /**
- * Verifies every raw file of the database and the data directory of the settings. Writes to neither.
+ * Verifies every raw file of the database and the data directory of the settings. Writes to neither, but
+ * for migrations that are missing (BYTES_MIGRATE_ON_START).
  * @returns the exit code: 1 when something is wrong
  */
 export async function verifyStore(): Promise<number> {

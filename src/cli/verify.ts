@@ -15,7 +15,8 @@ ID          reads a raw file of a service, computes its content digest and its s
 BUNDLE.zip  does the same with an evidence bundle, and needs neither a service nor a network. Exits
             with 0 only when the content is proved to have existed at a time.
 --all       does the same with every raw file, on the machine of the service and with its settings:
-            its database, its data directory and its keys. Tells of each that is wrong; exits with
+            its database, its data directory (BYTES_DATA_DIR, here /data if not
+            set) and its keys. Tells of each that is wrong; exits with
             1 when there is one. May run beside the service.
 
 ${ANCHOR_HELP}
