@@ -470,6 +470,8 @@ describe('every answer', () => {
     expect(answer).toMatch(new RegExp(`^http/1\\.1 ${status} `))
     expect(answer).toContain('\r\ncontent-type: application/json\r\n')
     expect(answer).toContain('\r\nx-content-type-options: nosniff\r\n')
+    // Not only the words of the status, but why.
+    expect(answer).toMatch(/"detail":"[a-z ]+: [^"]+"/)
     const id = /\r\nx-request-id: ([0-9a-f-]{36})\r\n/.exec(answer)?.[1] ?? 'none'
     expect(id).not.toBe('none')
     await eventually(() => service.log().includes(id), 'the refusal is logged')
