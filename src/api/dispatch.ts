@@ -111,5 +111,7 @@ function isUtf8(search: string): boolean {
 }
 
 function takesList(schema: unknown): boolean {
-  return schema instanceof z.ZodDefault && schema.unwrap() instanceof z.ZodArray
+  const optional = schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault
+  const inner = optional ? schema.unwrap() : schema
+  return (inner instanceof z.ZodPipe ? inner.in : inner) instanceof z.ZodArray
 }

@@ -87,6 +87,34 @@ export const plainText = z.string().superRefine((value, ctx) => {
 /** Text to look for in the database. */
 export const search = plainText
 
+/** Most that is told to be wrong with one value: to tell it takes far more memory than the value. */
+const MOST_ISSUES = 20
+
+/**
+ * A list, of which no more is looked at once so much is wrong with it.
+ * @param max items, with what is said of more of them
+ */
+export function list<T extends z.ZodType>(item: T, max?: { items: number; message: string }) {
+  const { $schema: _, ...items } = z.toJSONSchema(item, { io: 'input', unrepresentable: 'any' })
+  return z
+    .array(z.unknown())
+    .transform((values, ctx): z.output<T>[] => {
+      if (max && values.length > max.items) return range(ctx, values, max.message)
+      const parsed: z.output<T>[] = []
+      for (const [i, value] of values.entries()) {
+        const result = item.safeParse(value)
+        if (result.success) parsed.push(result.data)
+        for (const issue of result.error?.issues ?? []) {
+          const path = [i, ...issue.path]
+          ctx.issues.push({ ...issue, path, input: value } as z.core.$ZodRawIssue)
+        }
+        if (ctx.issues.length >= MOST_ISSUES) break
+      }
+      return parsed
+    })
+    .meta({ items })
+}
+
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
@@ -103,6 +131,7 @@ export const stringMap = check(
     if (value === null || value === undefined) return null
     if (!isObject(value)) return shape(ctx, value, 'object', 'Input should be a valid object')
     for (const [key, entry] of Object.entries(value)) {
+      if (ctx.issues.length >= MOST_ISSUES) break
       if (typeof entry !== 'string') {
         ctx.issues.push({
           code: 'invalid_type',

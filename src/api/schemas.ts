@@ -8,6 +8,7 @@ import {
   flag,
   instant,
   jsonObject,
+  list,
   many,
   organization,
   plainText,
@@ -55,7 +56,7 @@ export const rawData = z
       runnable_hash: optionalText,
       environment: stringMap,
     }),
-    mime_types: z.array(mimeType).default([]),
+    mime_types: list(mimeType).prefault([]),
     secure_hash: optionalText,
     signing_provider_url: optionalText,
     hash_retrieval_link: optionalText,
@@ -78,27 +79,23 @@ export const normalizerMeta = z
 
 const status = z.enum(['COMPLETED', 'FAILED'])
 
-function notTooMany(tags: readonly string[], ctx: z.RefinementCtx): void {
-  if (tags.length <= MAX_MIME_TYPES) return
-  ctx.addIssue({ code: 'custom', message: `A file has at most ${MAX_MIME_TYPES} tags` })
-}
-
 /** MIME types of a file. */
-export const tags = z.array(column(LIMITS.mimeType)).superRefine(notTooMany)
+export const tags = list(column(LIMITS.mimeType), {
+  items: MAX_MIME_TYPES,
+  message: `A file has at most ${MAX_MIME_TYPES} tags`,
+})
 
 /** Body of an upload. */
 export const rawUpload = z
   .object({
     status: status.default('COMPLETED'),
-    files: z
-      .array(
-        z.object({
-          name: text,
-          content: text.meta({ contentEncoding: 'base64' }),
-          tags: tags.default([]),
-        }),
-      )
-      .default([]),
+    files: list(
+      z.object({
+        name: text,
+        content: text.meta({ contentEncoding: 'base64' }),
+        tags: tags.prefault([]),
+      }),
+    ).prefault([]),
   })
   .meta({ id: 'RawUpload', description: 'Files that a job produced' })
 
@@ -106,7 +103,7 @@ export const rawUpload = z
 export const uploadMetadata = z.object({
   boefje_meta_id: uuid,
   filename: plainText.default('file'),
-  tags: tags.default([]),
+  tags: tags.prefault([]),
 })
 
 /** Answer of `GET /bytes/raws`. */
@@ -165,14 +162,14 @@ export const rawQuery = z.object({
 export const uploadQuery = z.object({
   boefje_meta_id: uuid,
   name: text.optional().meta({ description: 'Of a body that is one file: its name' }),
-  tag: tags.default([]).meta({ description: 'Of a body that is one file: its MIME types' }),
+  tag: tags.prefault([]).meta({ description: 'Of a body that is one file: its MIME types' }),
 })
 
 /** Form of an upload. */
 export const formUpload = z
   .object({
     file: text.meta({ format: 'binary', description: 'A file; there may be several, of any name' }),
-    tag: tags.default([]).meta({
+    tag: tags.prefault([]).meta({
       description: 'MIME types: before the first file of all files, after a file of that one',
     }),
   })

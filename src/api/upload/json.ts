@@ -85,12 +85,15 @@ function validated(
   maxFiles: number,
 ): ParsedFile[] {
   const plain = contentType === undefined || PLAIN.test(contentType)
-  if (!plain && !(typeof value === 'object' && value !== null && Object.hasOwn(value, 'files'))) {
+  const hasFiles = typeof value === 'object' && value !== null && Object.hasOwn(value, 'files')
+  if (!plain && !hasFiles) {
     const msg = 'Field required: to store the body itself, give a name or tag in the query'
     throw malformed([{ loc: ['body', 'files'], msg, type: 'missing' }])
   }
+  const sent: unknown = hasFiles ? Reflect.get(value, 'files') : undefined
+  // Before each of them is looked at.
+  if (Array.isArray(sent)) refuseTooMany(sent.length, maxFiles)
   const { files } = validate(schemas.rawUpload, value, 'body')
-  refuseTooMany(files.length, maxFiles)
   return files.map((file) => ({ ...file, fileName: file.name }))
 }
 
