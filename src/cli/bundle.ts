@@ -2,7 +2,7 @@
 import { stat } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { crc32 } from 'node:zlib'
-import { type Entry, openPromise, type ZipFile } from 'yauzl'
+import { type Entry, openPromise, parseExtraFields, type ZipFile } from 'yauzl'
 import { reasonOf } from '../client/errors.js'
 import { BUNDLE } from '../domain/evidence-bundle.js'
 import { type ContentHashes, type HashingAlgorithm, startHash } from '../hashing/hasher.js'
@@ -139,9 +139,14 @@ const UNIX = 3
 const FILE_TYPE = 0o170000
 const FILE_TYPES: readonly number[] = [0, 0o100000, 0o040000]
 
+/** Gives a file another name, which some programs take and others do not: Info-ZIP Unicode Path. */
+const UNICODE_PATH = 0x7075
+const isRenamed = (extraFields: Buffer): boolean =>
+  parseExtraFields(extraFields).some(({ id }) => id === UNICODE_PATH)
+
 /**
  * Refuses what other programs would unpack otherwise than it is read here: links, and files with one
- * name in the directory of the archive and another one before their bytes.
+ * name in the directory of the archive and another one before their bytes, or in an extra field.
  * @throws BundleError
  */
 async function refuseDisguise(zip: ZipFile, entry: Entry): Promise<void> {
@@ -149,12 +154,15 @@ async function refuseDisguise(zip: ZipFile, entry: Entry): Promise<void> {
   if (!FILE_TYPES.includes(mode & FILE_TYPE)) {
     throw new BundleError('it has a link, or another thing that is neither file nor folder')
   }
-  const { fileName } = await zip
-    .readLocalFileHeaderPromise(entry, { minimal: false })
-    .catch((error: unknown) => {
-      throw damaged(undefined, error)
-    })
-  if (!entry.fileNameRaw.equals(fileName)) throw new BundleError('it has a file under two names')
+  let same: boolean
+  try {
+    const local = await zip.readLocalFileHeaderPromise(entry, { minimal: false })
+    const renamed = [entry.extraFieldRaw, local.extraField].some(isRenamed)
+    same = entry.fileNameRaw.equals(local.fileName) && !renamed
+  } catch (error) {
+    throw damaged(undefined, error)
+  }
+  if (!same) throw new BundleError('it has a file under two names')
 }
 
 async function readSmall(zip: ZipFile, entry: Entry): Promise<Buffer> {

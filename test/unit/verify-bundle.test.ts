@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { command } from '../../src/cli/verify.js'
 import { verifyBundle } from '../../src/cli/verify-bundle.js'
 import { SettingsError } from '../../src/environment.js'
-import { patched, type ZippedFile, zipOf } from '../support/zip.js'
+import { patched, rawZip, unicodePath, type ZippedFile, zipOf } from '../support/zip.js'
 
 const CONTENT = Buffer.from('what was found')
 const DIGEST = createHash('sha512').update(CONTENT).digest('hex')
@@ -324,6 +324,34 @@ describe('what is no bundle', () => {
     const bytes = Buffer.from(await zipOf([...FILES, { name: 'another', content: 'other' }]))
     bytes.write('content', bytes.indexOf('another'))
     expect(await complaint(bytes)).toMatch(/a file under two names/)
+  })
+
+  it('is told of a file that an extra field gives another name', async () => {
+    expect(await verify(rawZip(FILES))).toBe(1)
+    expect(stdout).toContain('content digest         ok')
+    const others = without('content')
+    const proved = {
+      name: 'junk.dat',
+      content: CONTENT,
+      central: unicodePath('junk.dat', 'content'),
+    }
+    const unpacked = {
+      name: 'content',
+      content: 'forged',
+      central: unicodePath('content', 'other'),
+    }
+    const { central: local, ...plain } = unpacked
+    for (const entries of [
+      [...others, proved, unpacked],
+      [...FILES, unpacked],
+      [...FILES, { ...plain, name: 'another', local }],
+    ]) {
+      expect(await complaint(rawZip(entries))).toMatch(/a file under two names/)
+    }
+    const cut = Buffer.of(0x75, 0x70, 0xff, 0xff)
+    expect(await complaint(rawZip([...FILES, { ...plain, name: 'another', local: cut }]))).toMatch(
+      /damaged/,
+    )
   })
 
   it('is told of links', async () => {
