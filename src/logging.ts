@@ -1,3 +1,4 @@
+import { Writable } from 'node:stream'
 import { type DestinationStream, type Logger, pino } from 'pino'
 import pretty from 'pino-pretty'
 
@@ -22,6 +23,14 @@ function describeError(error: unknown): object {
   }
 }
 
+/**
+ * What JSON leaves as it is, and terminals obey or readers of lines take for their end: DEL and C1,
+ * line and paragraph separators, and what turns the direction of text.
+ */
+const HARMFUL = /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
+const escaped = (text: string): string =>
+  text.replace(HARMFUL, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`)
+
 /** One JSON object a line, or readable text; written before the call returns. */
 export function createLogger({ format, level, destination }: LoggingOptions): Logger {
   const options = {
@@ -31,7 +40,9 @@ export function createLogger({ format, level, destination }: LoggingOptions): Lo
     formatters: { level: (label: string) => ({ level: label }) },
     serializers: { err: describeError },
   }
-  if (format === 'json') return destination ? pino(options, destination) : pino(options)
+  const output = destination ?? pino.destination({ dest: 1, sync: true })
+  const write = (text: string): void => output.write(escaped(text))
+  if (format === 'json') return pino(options, { write })
   const { formatters: _, ...numbered } = options
   return pino(
     numbered,
@@ -39,7 +50,12 @@ export function createLogger({ format, level, destination }: LoggingOptions): Lo
       sync: true,
       singleLine: true,
       translateTime: 'SYS:HH:MM:ss.l',
-      ...(destination && { destination }),
+      destination: new Writable({
+        write: (text, _, done) => {
+          write(String(text))
+          done()
+        },
+      }),
     }),
   )
 }
