@@ -29,7 +29,7 @@ export const SQL = [
   "'; DROP TABLE raw_file; --",
   "' OR '1'='1",
   '" OR ""="',
-  '1; SELECT pg_sleep(10)',
+  '1; SELECT pg_sleep(1000)',
   "\\'; TRUNCATE outbox; --",
   '$1',
   '%s%n%x',

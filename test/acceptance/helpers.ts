@@ -27,6 +27,9 @@ export interface Sent {
   readonly chunked?: boolean
 }
 
+/** Most milliseconds in which nothing comes. */
+const ANSWER_MS = 60_000
+
 /** One request on a connection of its own, with no headers but these. */
 export function send(url: string, sent: Sent): Promise<Answer> {
   const { hostname, port } = new URL(url)
@@ -35,7 +38,15 @@ export function send(url: string, sent: Sent): Promise<Answer> {
     body === undefined || chunked ? {} : { 'content-length': String(Buffer.byteLength(body)) }
   return new Promise((resolve, reject) => {
     const outgoing = request(
-      { hostname, port, method, path, headers: { ...length, ...headers }, agent: false },
+      {
+        hostname,
+        port,
+        method,
+        path,
+        headers: { ...length, ...headers },
+        agent: false,
+        timeout: ANSWER_MS,
+      },
       (incoming) => {
         const chunks: Buffer[] = []
         incoming.on('data', (chunk) => chunks.push(chunk))
@@ -53,6 +64,7 @@ export function send(url: string, sent: Sent): Promise<Answer> {
       },
     )
     outgoing.on('error', reject)
+    outgoing.on('timeout', () => outgoing.destroy(new Error('no answer in time')))
     if (chunked && body !== undefined) outgoing.write(body)
     outgoing.end(chunked ? undefined : body)
   })

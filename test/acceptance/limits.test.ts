@@ -171,14 +171,14 @@ describe('a client that falls silent', () => {
   })
 
   it('is not one whom the server keeps waiting', async () => {
-    await withService({ BYTES_IDLE_TIMEOUT_SECONDS: '1' }, async ({ service, client }) => {
+    await withService({ BYTES_IDLE_TIMEOUT_SECONDS: '3' }, async ({ service, client }) => {
       const job = await client.job()
       const wire = await openWire(service.url)
       wire.write(headOf(job, client.token, 5))
-      // Each byte within the time.
+      // Each byte within the time, and all of them not.
       for (const byte of 'bytes') {
         wire.write(byte)
-        await new Promise((resolve) => setTimeout(resolve, 400))
+        await new Promise((resolve) => setTimeout(resolve, 800))
       }
       expect(await wire.received(/\}/)).toMatch(/^HTTP\/1\.1 200 /)
       wire.socket.destroy()

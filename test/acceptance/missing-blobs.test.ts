@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { login } from '../support/client.js'
 import { type TestStore, testStore } from '../support/service.js'
+import { eventually } from './helpers.js'
 
 let store: TestStore
 
@@ -27,7 +28,7 @@ it('make the service unhealthy while they are gone, and are told of at the start
   expect(unhealthy.status).toBe(503)
   expect(await unhealthy.text()).toContain('the folder of the blobs is gone')
   await rename(away, blobs)
-  expect((await client.request('/health')).status).toBe(200)
+  await eventually(async () => (await client.request('/health')).status === 200, 'it is healthy')
   await first.stop()
   expect(first.log()).not.toContain(KNOWN)
 

@@ -4,7 +4,7 @@ import { chmod, chown, mkdir, mkdtemp, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { filesBelow, rowCounts } from '../acceptance/helpers.js'
+import { eventually, filesBelow, rowCounts } from '../acceptance/helpers.js'
 import { auditFindings } from '../support/audit.js'
 import { type Client, login } from '../support/client.js'
 import { isFull } from '../support/fault-report.js'
@@ -61,7 +61,7 @@ const health = async (): Promise<number> => (await client.request('/health')).st
 
 /** Everything that was acknowledged is there, without a restart, and more can be stored. */
 async function expectRecovered(): Promise<void> {
-  expect(await health()).toBe(200)
+  await eventually(async () => (await health()) === 200, 'it is healthy')
   expect(await tryAll('afterwards', false)).toEqual([])
   for (const [id, content] of acknowledged) {
     const answer = await client.request(`/bytes/raw/${id}`)
@@ -134,7 +134,7 @@ it('a data directory that is replaced by an empty one takes no uploads, until it
       wrong.push(...(await filesBelow(store.dataDir)).map((path) => `${path} was made`))
       await rm(store.dataDir, { recursive: true })
       await rename(join(aside, 'data'), store.dataDir)
-      if ((await health()) !== 200) wrong.push('it is not healthy again')
+      await eventually(async () => (await health()) === 200, 'it is healthy again')
     }
     expect(wrong).toEqual([])
     await expectRecovered()
@@ -161,7 +161,7 @@ it('a volume that is taken away and brought back loses nothing that was acknowle
       wrong.push(...(await tryAll(`new-${round}`, true, tally)))
       if ((await health()) !== 503) wrong.push('it says that it is healthy')
       expect(bind()).toBeUndefined()
-      if ((await health()) !== 200) wrong.push('it is not healthy again')
+      await eventually(async () => (await health()) === 200, 'it is healthy again')
     }
     expect(wrong).toEqual([])
     await expectRecovered()

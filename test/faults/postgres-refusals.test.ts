@@ -101,11 +101,12 @@ async function takeConnections(): Promise<{ release(): Promise<void> }> {
     try {
       await client.connect()
       taken.push(client)
-    } catch {
-      const rows = await taken[0]?.query(
+    } catch (error) {
+      if (taken[0] === undefined) throw error
+      const rows = await taken[0].query(
         "SELECT count(*)::int AS n FROM pg_stat_activity WHERE application_name = 'bytes'",
       )
-      full = rows?.rows[0].n === 0
+      full = rows.rows[0].n === 0
     }
   }
   return {
@@ -133,8 +134,11 @@ it('all connections are taken at the start: it waits for one', async () => {
   const before = refused()
   const starting = store.start({ BYTES_DB_URI: postgres.uri })
   // The other process is idle: it is the new one that was refused.
-  await vi.waitFor(() => expect(refused()).toBeGreaterThan(before), PATIENCE)
-  await release()
+  try {
+    await vi.waitFor(() => expect(refused()).toBeGreaterThan(before), PATIENCE)
+  } finally {
+    await release()
+  }
   const late = await starting
   expect(late.log()).toContain('the database does not answer yet')
   expect(await late.stop()).toBe(0)

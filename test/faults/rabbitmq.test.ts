@@ -113,6 +113,20 @@ const FAULTS: readonly Fault[] = [
     },
   },
   {
+    name: 'stands still',
+    // integration/rabbitmq.test.ts has it in `make test`.
+    rounds: [0, 5],
+    happen: async () => {
+      await broker.freeze()
+      try {
+        await untilConnected(false)
+      } finally {
+        broker.thaw()
+      }
+      await untilConnected(true)
+    },
+  },
+  {
     name: 'raises its memory alarm',
     // broker-down.test.ts has it in `make test`.
     rounds: [0, 20],

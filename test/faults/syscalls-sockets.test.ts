@@ -77,6 +77,7 @@ const places: readonly {
     name: `the sockets of ${kind}`,
     calls: SOCKET_CALLS,
     options: {
+      mayLose: kind === 'clients',
       place: async (service: TestService, pid: number) => ({
         threadId: pid,
         paths: await eventually(async () => {
@@ -91,6 +92,7 @@ const places: readonly {
     calls: CONNECT_CALLS,
     options: {
       freshConnection: true,
+      mayLose: true,
       // strace finds no path in accept4.
       place: async (_, pid) => ({ threadId: pid }),
       counts: ({ call }) => call === 'accept4',

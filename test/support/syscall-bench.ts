@@ -43,6 +43,8 @@ export interface BenchOptions {
   readonly settled?: () => Promise<boolean>
   /** Whether the upload comes on a connection of its own. */
   readonly freshConnection?: boolean
+  /** Whether a call that fails may end the client's connection without an answer. */
+  readonly mayLose?: boolean
 }
 
 export interface Result {
@@ -250,6 +252,9 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
         await eventually(() => !isAlive(before), 'the process is dead')
       const died = !isAlive(before)
       if (died && fault !== KILL && hit) violations.push('the service has ended')
+      if (hit && lost && fault !== KILL && options.mayLose !== true) {
+        violations.push('the connection of the client has ended without an answer')
+      }
       // What is in memory cannot tell whether it is on the disk.
       const unsynced = hit && fault !== KILL && SYNCS.includes(call)
       if (unsynced && outcome?.ids) violations.push('it was acknowledged and is not on the disk')
