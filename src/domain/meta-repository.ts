@@ -4,16 +4,22 @@ import type {
   BoefjeMeta,
   ContentDigest,
   NormalizerMeta,
+  StoredContent,
   StoredRawFile,
   Uuid,
 } from './models.js'
 import type { OutgoingEvent } from './ports.js'
 
-/** Part of a list: at most `limit` of the rows that follow the one with the sort key `after`. */
+/**
+ * Part of a list: at most `limit` of the rows that follow the one with the sort key `after`. When
+ * they are long it has fewer of them, as memory must hold it.
+ */
 export interface Slice<Key> {
   readonly limit: number
   /** Left out: from the beginning. No row needs to have this key any more. */
   readonly after?: Key | undefined
+  /** Rows that come after this key are none of the list. */
+  readonly until?: Key | undefined
 }
 
 /** A slice without its first `offset` rows. */
@@ -25,6 +31,14 @@ export interface Listed<Row, Key> {
   readonly rows: readonly Row[]
   /** Sort key of the last row when others follow it; undefined when there are no rows. */
   readonly next: Key | undefined
+}
+
+/** Where the rows of a slice would end, however long they are. */
+export interface End<Key> {
+  /** Sort key of the last one; undefined when there are none. */
+  readonly last: Key | undefined
+  /** Whether others follow it. */
+  readonly more: boolean
 }
 
 export interface BoefjeMetaFilter {
@@ -100,6 +114,7 @@ export interface MetaRepository {
   insertBoefjeMeta(meta: BoefjeMeta): Promise<void>
   findBoefjeMeta(id: Uuid): Promise<BoefjeMeta | undefined>
   listBoefjeMeta(filter: BoefjeMetaFilter, page: Page<JobKey>): Promise<Listed<BoefjeMeta, JobKey>>
+  endOfBoefjeMeta(filter: BoefjeMetaFilter, page: Page<JobKey>): Promise<End<JobKey>>
 
   /** @throws BytesError `already_exists` for a taken id, `reference_missing` for an unknown raw file */
   insertNormalizerMeta(
@@ -110,6 +125,7 @@ export interface MetaRepository {
     filter: NormalizerMetaFilter,
     page: Page<JobKey>,
   ): Promise<Listed<NormalizerMeta, JobKey>>
+  endOfNormalizerMeta(filter: NormalizerMetaFilter, page: Page<JobKey>): Promise<End<JobKey>>
 
   findRawFile(id: Uuid): Promise<StoredRawFile | undefined>
   /** The blob of a content, if a raw file of the organization refers to it. */
@@ -119,6 +135,12 @@ export interface MetaRepository {
     filter: RawFileFilter,
     slice: Slice<RawFileKey>,
   ): Promise<Listed<StoredRawFile, RawFileKey>>
+  /** The same, without what only the metadata need. */
+  listContents(
+    filter: RawFileFilter,
+    slice: Slice<RawFileKey>,
+  ): Promise<Listed<StoredContent, RawFileKey>>
+  endOfRawFiles(filter: RawFileFilter, slice: Slice<RawFileKey>): Promise<End<RawFileKey>>
   /** Number of raw files for each MIME type. */
   countMimeTypes(filter: RawFileFilter): Promise<Map<string, number>>
 

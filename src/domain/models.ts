@@ -87,6 +87,12 @@ export interface StoredRawFile {
   readonly blob: Blob
 }
 
+/** What an answer with the content of a raw file needs to know: not its job, which may be long. */
+export interface StoredContent {
+  readonly rawFile: Pick<RawFile, 'id' | 'mimeTypes'>
+  readonly blob: Blob
+}
+
 /** A job that consumed one raw file. */
 export interface NormalizerMeta {
   readonly id: Uuid

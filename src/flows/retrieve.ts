@@ -1,6 +1,6 @@
 import { BytesError } from '../domain/errors.js'
 import type { MetaRepository } from '../domain/meta-repository.js'
-import type { Blob, ContentDigest, StoredRawFile, Uuid } from '../domain/models.js'
+import type { Blob, ContentDigest, StoredContent, StoredRawFile, Uuid } from '../domain/models.js'
 import type { ByteRange, RawRepository } from '../domain/ports.js'
 
 export interface RetrievePorts {
@@ -43,7 +43,7 @@ export async function findBlob(
  */
 export async function openContent(
   ports: Omit<RetrievePorts, 'meta'>,
-  file: StoredRawFile | Blob,
+  file: StoredContent | Blob,
   range?: ByteRange,
 ): Promise<AsyncIterable<Uint8Array>> {
   const [name, blob] =
@@ -80,9 +80,9 @@ export async function openContent(
 /** Opens each content and closes it again, to find out before an answer begins. @throws as `openContent` */
 export async function checkContents(
   ports: RetrievePorts,
-  files: readonly (StoredRawFile | Blob)[],
+  files: Iterable<StoredContent | Blob> | AsyncIterable<StoredContent>,
 ): Promise<void> {
-  for (const file of files) {
+  for await (const file of files) {
     await (await openContent(ports, file))[Symbol.asyncIterator]().return?.()
   }
 }

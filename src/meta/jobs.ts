@@ -1,7 +1,6 @@
-import { and, eq, isNull, sql } from 'drizzle-orm'
+import { and, eq, isNull, type SQL, sql } from 'drizzle-orm'
 import type { NodePgDatabase } from 'drizzle-orm/node-postgres'
 import type { JobKey } from '../domain/cursor.js'
-import { instantFromPostgres } from '../domain/instant.js'
 import type {
   BoefjeMetaFilter,
   Listed,
@@ -10,8 +9,9 @@ import type {
   Page,
 } from '../domain/meta-repository.js'
 import type { BoefjeMeta, NormalizerMeta, Uuid } from '../domain/models.js'
-import { jobOrder, jobsOfPage, listed, oneMore } from './keyset.js'
+import { endOfJobs, isBeyond, jobKey, jobOrder, jobsOfPage, oneMore } from './keyset.js'
 import {
+  type BoefjeMetaRow,
   boefjeMetaColumns,
   instantOf,
   type RawFileRow,
@@ -20,6 +20,7 @@ import {
   toRawFile,
 } from './rows.js'
 import { boefjeMeta, normalizerMeta, rawFile, signingProvider } from './schema.js'
+import { listedJobColumns, listedWithJobs } from './slices.js'
 import { translated } from './sqlstate.js'
 
 type Jobs = Pick<
@@ -27,9 +28,11 @@ type Jobs = Pick<
   | 'insertBoefjeMeta'
   | 'findBoefjeMeta'
   | 'listBoefjeMeta'
+  | 'endOfBoefjeMeta'
   | 'insertNormalizerMeta'
   | 'findNormalizerMeta'
   | 'listNormalizerMeta'
+  | 'endOfNormalizerMeta'
 >
 
 /** The part of the meta repository that keeps boefje and normalizer metas. */
@@ -52,6 +55,10 @@ export function createJobs(db: NodePgDatabase): Jobs {
       }),
     findBoefjeMeta: (id) => translated(() => findBoefjeMeta(db, id)),
     listBoefjeMeta: (filter, page) => translated(() => listBoefjeMeta(db, filter, page)),
+    endOfBoefjeMeta: (filter, page) => {
+      const where = boefjeMetaMatches(filter)
+      return translated(() => endOfJobs(db, boefjeMeta, where, page, filter.descending))
+    },
     insertNormalizerMeta: (meta) =>
       translated(async () => {
         await db.insert(normalizerMeta).values({
@@ -65,12 +72,12 @@ export function createJobs(db: NodePgDatabase): Jobs {
           organization: sql`coalesce((select ${rawFile.organization} from ${rawFile} where ${rawFile.id} = ${meta.rawFileId}), '')`,
         })
       }),
-    findNormalizerMeta: (id) =>
-      translated(async () => {
-        const [row] = await selectNormalizerMeta(db).where(eq(normalizerMeta.id, id))
-        return row && toNormalizerMeta(row)
-      }),
+    findNormalizerMeta: (id) => translated(() => findNormalizerMeta(db, id)),
     listNormalizerMeta: (filter, page) => translated(() => listNormalizerMeta(db, filter, page)),
+    endOfNormalizerMeta: (filter, page) => {
+      const where = normalizerMetaMatches(filter)
+      return translated(() => endOfJobs(db, normalizerMeta, where, page, filter.descending))
+    },
   }
 }
 
@@ -79,65 +86,85 @@ async function findBoefjeMeta(db: NodePgDatabase, id: Uuid): Promise<BoefjeMeta 
   return row && toBoefjeMeta(row)
 }
 
-async function listBoefjeMeta(
-  db: NodePgDatabase,
-  { organization, boefjeId, inputOoi, descending }: BoefjeMetaFilter,
-  page: Page<JobKey>,
-): Promise<Listed<BoefjeMeta, JobKey>> {
-  const filter = and(
+function boefjeMetaMatches(filter: BoefjeMetaFilter): SQL | undefined {
+  const { organization, boefjeId, inputOoi } = filter
+  return and(
     eq(boefjeMeta.organization, organization),
     boefjeId === undefined ? undefined : eq(boefjeMeta.boefjeId, boefjeId),
     inputOoi === null ? isNull(boefjeMeta.inputOoi) : undefined,
     typeof inputOoi === 'string' ? eq(boefjeMeta.inputOoi, inputOoi) : undefined,
   )
+}
+
+async function listBoefjeMeta(
+  db: NodePgDatabase,
+  filter: BoefjeMetaFilter,
+  page: Page<JobKey>,
+): Promise<Listed<BoefjeMeta, JobKey>> {
+  const { descending } = filter
   const found = await db
-    .select(boefjeMetaColumns)
+    .select({ job: listedJobColumns(page), beyond: isBeyond(boefjeMeta, page, descending) })
     .from(boefjeMeta)
-    .where(jobsOfPage(boefjeMeta, filter, page, descending))
+    .where(jobsOfPage(boefjeMeta, boefjeMetaMatches(filter), page, descending))
     .orderBy(...jobOrder(boefjeMeta, descending))
     .limit(oneMore(page))
     .offset(page.offset)
-  return listed(found, page, toBoefjeMeta, keyOf)
+  const toRow = ({ job }: { readonly job: BoefjeMetaRow }): BoefjeMeta => toBoefjeMeta(job)
+  return listedWithJobs(db, found, page, toRow, ({ job }) => jobKey(job))
 }
 
-function keyOf({ startedAt, id }: { startedAt: string | null; id: string }): JobKey {
-  return { startedAt: startedAt === null ? null : instantFromPostgres(startedAt), id }
+/** The columns of a normalizer meta and its raw file, without the job. */
+const normalizerMetaColumns = {
+  id: normalizerMeta.id,
+  normalizerId: normalizerMeta.normalizerId,
+  normalizerVersion: normalizerMeta.normalizerVersion,
+  startedAt: sql<string | null>`${normalizerMeta.startedAt}::text`,
+  endedAt: sql<string | null>`${normalizerMeta.endedAt}::text`,
+  raw: rawFileColumns,
+  signingProviderUrl: signingProvider.url,
 }
 
-function selectNormalizerMeta(db: NodePgDatabase) {
-  return db
-    .select({
-      id: normalizerMeta.id,
-      normalizerId: normalizerMeta.normalizerId,
-      normalizerVersion: normalizerMeta.normalizerVersion,
-      startedAt: sql<string | null>`${normalizerMeta.startedAt}::text`,
-      endedAt: sql<string | null>`${normalizerMeta.endedAt}::text`,
-      job: boefjeMetaColumns,
-      raw: rawFileColumns,
-      signingProviderUrl: signingProvider.url,
-    })
+async function findNormalizerMeta(
+  db: NodePgDatabase,
+  id: Uuid,
+): Promise<NormalizerMeta | undefined> {
+  const [row] = await db
+    .select({ ...normalizerMetaColumns, job: boefjeMetaColumns })
     .from(normalizerMeta)
     .innerJoin(rawFile, eq(rawFile.id, normalizerMeta.rawFileId))
     .innerJoin(boefjeMeta, eq(boefjeMeta.id, rawFile.boefjeMetaId))
     .leftJoin(signingProvider, eq(signingProvider.id, rawFile.signingProviderId))
+    .where(eq(normalizerMeta.id, id))
+  return row && toNormalizerMeta(row)
 }
 
-async function listNormalizerMeta(
-  db: NodePgDatabase,
-  { organization, normalizerId, rawId, descending }: NormalizerMetaFilter,
-  page: Page<JobKey>,
-): Promise<Listed<NormalizerMeta, JobKey>> {
-  const filter = and(
+function normalizerMetaMatches(filter: NormalizerMetaFilter): SQL | undefined {
+  const { organization, normalizerId, rawId } = filter
+  return and(
     eq(normalizerMeta.organization, organization),
     normalizerId === undefined ? undefined : eq(normalizerMeta.normalizerId, normalizerId),
     rawId === undefined ? undefined : eq(normalizerMeta.rawFileId, rawId),
   )
-  const found = await selectNormalizerMeta(db)
-    .where(jobsOfPage(normalizerMeta, filter, page, descending))
+}
+
+async function listNormalizerMeta(
+  db: NodePgDatabase,
+  filter: NormalizerMetaFilter,
+  page: Page<JobKey>,
+): Promise<Listed<NormalizerMeta, JobKey>> {
+  const { descending } = filter
+  const beyond = isBeyond(normalizerMeta, page, descending)
+  const found = await db
+    .select({ ...normalizerMetaColumns, job: listedJobColumns(page), beyond })
+    .from(normalizerMeta)
+    .innerJoin(rawFile, eq(rawFile.id, normalizerMeta.rawFileId))
+    .innerJoin(boefjeMeta, eq(boefjeMeta.id, rawFile.boefjeMetaId))
+    .leftJoin(signingProvider, eq(signingProvider.id, rawFile.signingProviderId))
+    .where(jobsOfPage(normalizerMeta, normalizerMetaMatches(filter), page, descending))
     .orderBy(...jobOrder(normalizerMeta, descending))
     .limit(oneMore(page))
     .offset(page.offset)
-  return listed(found, page, toNormalizerMeta, keyOf)
+  return listedWithJobs(db, found, page, toNormalizerMeta, jobKey)
 }
 
 interface NormalizerMetaRow extends RawFileRow {

@@ -118,9 +118,8 @@ export function toBlob(row: StoredRawFileRow['blob']): Blob {
   }
 }
 
-/** The columns of a raw file with its job, blob and signing provider, and what it is sorted by. */
+/** The columns of a raw file with its job, blob and signing provider. */
 export const storedRawFileColumns = {
-  seq: rawFile.seq,
   job: boefjeMetaColumns,
   raw: rawFileColumns,
   fileName: rawFile.fileName,

@@ -138,6 +138,7 @@ const filter = (changes: Partial<RawFileFilter>): RawFileFilter => ({
 })
 const PAGE = { limit: 10, offset: 0 }
 const organization = 'org-7'
+const KEY: JobKey = { startedAt: '2026-01-01T00:00:00Z', id: id('job', 7) }
 const TYPES = mimeTypesDigest(canonicalMimeTypes(['text/plain']))
 
 const QUERIES: Record<string, (meta: MetaRepository) => Promise<unknown>> = {
@@ -145,6 +146,10 @@ const QUERIES: Record<string, (meta: MetaRepository) => Promise<unknown>> = {
     m.listRawFiles(filter({ organizations: [organization] }), { limit: 10 }),
   'a hundred raw files of an organization': (m) =>
     m.listRawFiles(filter({ organizations: [organization] }), { limit: 100 }),
+  'contents of an organization': (m) =>
+    m.listContents(filter({ organizations: [organization] }), { limit: 100, until: 90_000 }),
+  'the end of the raw files of an organization': (m) =>
+    m.endOfRawFiles(filter({ organizations: [organization] }), { limit: 100, after: 10 }),
   'raw files of two organizations': (m) =>
     m.listRawFiles(filter({ organizations: [organization, 'org-8'] }), { limit: 10 }),
   'raw files of an organization that has none': (m) =>
@@ -184,6 +189,12 @@ const QUERIES: Record<string, (meta: MetaRepository) => Promise<unknown>> = {
       { organization, boefjeId: 'boefje-7', inputOoi: null, descending: true },
       PAGE,
     ),
+  'the end of the jobs of an organization': (m) =>
+    m.endOfBoefjeMeta({ organization, descending: true }, { ...PAGE, after: KEY }),
+  'the end of the normalizer metas of an organization': (m) =>
+    m.endOfNormalizerMeta({ organization, descending: false }, { ...PAGE, after: KEY }),
+  'the jobs of an organization up to one': (m) =>
+    m.listBoefjeMeta({ organization, descending: true }, { ...PAGE, until: KEY }),
   'a normalizer meta': (m) => m.findNormalizerMeta(id('normalizer', 7)),
   'the latest normalizer metas of an organization': (m) =>
     m.listNormalizerMeta({ organization, descending: true }, PAGE),
@@ -341,5 +352,9 @@ describe('a page deep in a list', () => {
   it.each(rawLists)('of %s reads no rows but its own', async (_, changes) => {
     const page = { limit: 10, after: FILES * 0.8 }
     expect(await rowsRead(() => meta.listRawFiles(filter(changes), page))).toBeLessThan(100)
+    // Its end in the middle of a slice does not let it look for others beyond.
+    const until = { ...page, until: FILES * 0.8 + 1 }
+    expect(await rowsRead(() => meta.listRawFiles(filter(changes), until))).toBeLessThan(100)
+    expect(await rowsRead(() => meta.endOfRawFiles(filter(changes), page))).toBeLessThan(100)
   })
 })

@@ -3,7 +3,13 @@ import fc from 'fast-check'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { JobKey } from '../../src/domain/cursor.js'
-import type { Listed, MetaRepository, NewRawFile, Page } from '../../src/domain/meta-repository.js'
+import type {
+  End,
+  Listed,
+  MetaRepository,
+  NewRawFile,
+  Page,
+} from '../../src/domain/meta-repository.js'
 import { type Database, openDatabase } from '../../src/meta/client.js'
 import { createMetaRepository } from '../../src/meta/repository.js'
 import { metaRepositoryContract } from '../contracts/meta-repository.contract.js'
@@ -327,6 +333,117 @@ describe('the check', () => {
   })
 })
 
+describe('a slice', () => {
+  const long = (letter: string) => ({ arguments: `{"${letter}":"${letter.repeat(1_000_000)}"}` })
+  const LIMIT = { limit: 100, offset: 0 }
+
+  it('has as many rows as there is room for, and the long texts', async () => {
+    const organization = randomUUID().replaceAll('-', '')
+    const jobs = []
+    for (let n = 0; n < 8; n++) {
+      const startedAt = `2026-01-01T00:00:0${n}Z`
+      const environment = n === 2 ? `{"E":"${'é'.repeat(500_000)}"}` : null
+      const job = boefjeMeta({
+        organization,
+        startedAt,
+        environment,
+        ...(n % 2 ? {} : long(`${n}`)),
+      })
+      await meta.insertBoefjeMeta(job)
+      jobs.push(job)
+    }
+    const filter = { organization, descending: false }
+    expect(await meta.listBoefjeMeta(filter, { ...LIMIT, limit: 4 })).toMatchObject({
+      rows: jobs.slice(0, 4),
+      next: { id: jobs[3]?.id },
+    })
+    await meta.insertBoefjeMeta(
+      boefjeMeta({ organization, startedAt: '2026-01-01T00:00:09Z', ...long('z') }),
+    )
+    await meta.insertBoefjeMeta(boefjeMeta({ organization, startedAt: '2026-01-01T00:00:10Z' }))
+    const { rows, next } = await meta.listBoefjeMeta(filter, LIMIT)
+    // Five long texts are more than it holds.
+    expect(rows).toEqual(jobs.slice(0, 7))
+    const rest = await meta.listBoefjeMeta(filter, { ...LIMIT, after: next })
+    expect(rest.rows).toMatchObject([jobs[7], {}, {}])
+    expect(rest.next).toBeUndefined()
+  })
+
+  it('reads a long job once for all its rows', async () => {
+    const organization = randomUUID().replaceAll('-', '')
+    const tags = Array.from({ length: 30 }, (_, n) => [`${n}`])
+    const { job, ids } = await storedFiles(meta, tags, { organization, ...long('x') })
+    for (const id of ids) await meta.insertNormalizerMeta(normalizerMeta(id))
+    const query = vi.spyOn(database.pool, 'query')
+    const filter = { organizations: [organization], rawIds: [], mimeTypes: [] }
+    const files = await meta.listRawFiles(filter, LIMIT)
+    expect(files.rows.map(({ rawFile }) => rawFile.id)).toEqual(ids)
+    expect(new Set(files.rows.map(({ rawFile }) => rawFile.boefjeMeta.arguments))).toEqual(
+      new Set([job.arguments]),
+    )
+    expect(query).toHaveBeenCalledTimes(2)
+    const metas = await meta.listNormalizerMeta({ organization, descending: true }, LIMIT)
+    expect(metas.rows.map(({ rawFile }) => rawFile.boefjeMeta)).toEqual(tags.map(() => job))
+    expect(query).toHaveBeenCalledTimes(4)
+    const contents = await meta.listContents(filter, LIMIT)
+    expect(contents.rows).toEqual(
+      files.rows.map(({ rawFile: { id, mimeTypes }, blob }) => ({
+        rawFile: { id, mimeTypes },
+        blob,
+      })),
+    )
+    expect(query).toHaveBeenCalledTimes(5)
+    expect(
+      query.mock.calls
+        .at(-1)
+        ?.map((part) => JSON.stringify(part))
+        .join(),
+    ).not.toMatch(/arguments|environment|boefje_meta/)
+  })
+
+  it('leaves out a job that is deleted before its texts are read', async () => {
+    const organization = randomUUID().replaceAll('-', '')
+    const { job } = await storedFiles(meta, [['a'], ['b']], { organization, ...long('x') })
+    const other = await storedFiles(meta, [['a']], { organization })
+    const query = database.pool.query.bind(database.pool) as (
+      ...sent: unknown[]
+    ) => Promise<unknown>
+    vi.spyOn(database.pool, 'query').mockImplementationOnce((async (...sent: unknown[]) => {
+      const found = await query(...sent)
+      await query('DELETE FROM boefje_meta WHERE id = $1', [job.id])
+      return found
+    }) as never)
+    const filter = { organizations: [organization], rawIds: [], mimeTypes: [] }
+    const { rows, next } = await meta.listRawFiles(filter, LIMIT)
+    expect([rows.map(({ rawFile }) => rawFile.id), next]).toEqual([other.ids, undefined])
+  })
+
+  it('of raw files ends where it is told to', async () => {
+    const organization = randomUUID().replaceAll('-', '')
+    const { ids } = await storedFiles(meta, [['a'], ['b'], ['c'], ['d']], { organization })
+    const filter = { organizations: [organization], rawIds: [], mimeTypes: [] }
+    const { next: after } = await meta.listRawFiles(filter, { limit: 1 })
+    const { next: second } = await meta.listRawFiles(filter, { limit: 2 })
+    expect(await meta.endOfRawFiles(filter, { limit: 1, after })).toEqual({
+      last: second,
+      more: true,
+    })
+    const { last } = await meta.endOfRawFiles(filter, { limit: 3, after })
+    expect(await meta.endOfRawFiles(filter, { limit: 9, after })).toEqual({ last, more: false })
+    expect(await meta.endOfRawFiles(filter, { limit: 9, after: last })).toEqual({
+      last: undefined,
+      more: false,
+    })
+    for (const list of [meta.listRawFiles, meta.listContents]) {
+      const found = await list(filter, { limit: 9, after, until: second })
+      expect([found.rows.map(({ rawFile }) => rawFile.id), found.next]).toEqual([
+        [ids[1]],
+        undefined,
+      ])
+    }
+  })
+})
+
 describe('a walk over all pages', () => {
   // Another version of the service may have left rows without a time.
   const withoutTime = (table: string, organization: string, every: number) =>
@@ -345,6 +462,11 @@ describe('a walk over all pages', () => {
   }
   type Filter = { organization: string; descending: boolean }
   type Row = { readonly id: string }
+
+  const endOf = (table: string, filter: Filter, page: Page<JobKey>): Promise<End<JobKey>> =>
+    table === 'boefje_meta'
+      ? meta.endOfBoefjeMeta(filter, page)
+      : meta.endOfNormalizerMeta(filter, page)
 
   it.each(Object.entries(lists))(
     'of %s gives each row once, without times and while rows go',
@@ -375,6 +497,14 @@ describe('a walk over all pages', () => {
         let after: JobKey | undefined
         do {
           const page: Listed<Row, JobKey> = await list(filter, { limit, offset: 0, after })
+          const end = await endOf(table, filter, { limit, offset: 0, after })
+          expect([end.more, end.more ? end.last : undefined]).toEqual([
+            page.next !== undefined,
+            page.next,
+          ])
+          expect(end.last?.id).toBe(page.rows.at(-1)?.id)
+          const within = { limit: 100, offset: 0, after, until: end.last }
+          if (end.last) expect(await list(filter, within)).toEqual({ ...page, next: undefined })
           const rest = all
             .slice(all.indexOf(idsOf(page)[0] ?? ''))
             .filter((id) => !gone.includes(id))

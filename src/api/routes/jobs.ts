@@ -1,11 +1,13 @@
 import { z } from 'zod'
-import { boefjeMetaCursor, normalizerMetaCursor } from '../../domain/cursor.js'
+import { boefjeMetaCursor, type JobKey, normalizerMetaCursor } from '../../domain/cursor.js'
 import { BytesError } from '../../domain/errors.js'
 import { memberTexts } from '../../domain/json-text.js'
-import type { MetaRepository } from '../../domain/meta-repository.js'
+import type { MetaRepository, Page } from '../../domain/meta-repository.js'
 import { MAX_JSON_BYTES } from '../../domain/models.js'
-import { arrayText, boefjeMetaText, normalizerMetaText } from '../../domain/wire-text.js'
+import { boefjeMetaText, normalizerMetaText } from '../../domain/wire-text.js'
+import { openList } from '../../flows/lists.js'
 import { uuid } from '../fields.js'
+import { answerList, textsOf } from '../lists.js'
 import { PAGE_HEADERS, pageHeaders } from '../paging.js'
 import { unprocessable } from '../problems.js'
 import { json, type Route, route } from '../route.js'
@@ -80,9 +82,13 @@ export function jobRoutes(meta: MetaRepository): Route[] {
           inputOoi: input_ooi === '*' ? undefined : (input_ooi ?? null),
           descending: query.descending,
         }
-        const { rows, next } = await meta.listBoefjeMeta(filter, query)
+        const source = {
+          slice: (page: Page<JobKey>) => meta.listBoefjeMeta(filter, page),
+          end: (page: Page<JobKey>) => meta.endOfBoefjeMeta(filter, page),
+        }
+        const { rows, next } = await openList(source, query)
         const headers = pageHeaders(c, next && boefjeMetaCursor.encode(next))
-        return json(c, arrayText(rows.map(boefjeMetaText)), 200, headers)
+        return answerList(c, textsOf(rows, boefjeMetaText), headers)
       },
     }),
     route({
@@ -136,9 +142,13 @@ export function jobRoutes(meta: MetaRepository): Route[] {
           rawId: query.raw_id,
           descending: query.descending,
         }
-        const { rows, next } = await meta.listNormalizerMeta(filter, query)
+        const source = {
+          slice: (page: Page<JobKey>) => meta.listNormalizerMeta(filter, page),
+          end: (page: Page<JobKey>) => meta.endOfNormalizerMeta(filter, page),
+        }
+        const { rows, next } = await openList(source, query)
         const headers = pageHeaders(c, next && normalizerMetaCursor.encode(next))
-        return json(c, arrayText(rows.map(normalizerMetaText)), 200, headers)
+        return answerList(c, textsOf(rows, normalizerMetaText), headers)
       },
     }),
   ]

@@ -1,11 +1,13 @@
 import { z } from 'zod'
 import { encodeBase64 } from '../../domain/base64-encoder.js'
 import { type RawFileKey, rawFileCursor } from '../../domain/cursor.js'
-import type { RawFileFilter } from '../../domain/meta-repository.js'
-import type { StoredRawFile } from '../../domain/models.js'
-import { arrayText, objectText, rawFileText } from '../../domain/wire-text.js'
+import type { Listed, MetaRepository, RawFileFilter, Slice } from '../../domain/meta-repository.js'
+import type { StoredContent } from '../../domain/models.js'
+import { objectText, rawFileText } from '../../domain/wire-text.js'
+import { type ListSource, type OpenList, openList } from '../../flows/lists.js'
 import { checkContents, openContent, type RetrievePorts } from '../../flows/retrieve.js'
 import { hasBody } from '../body-stream.js'
+import { answerList, encoded, textsOf } from '../lists.js'
 import { PAGE_HEADERS, pageHeaders } from '../paging.js'
 import { type AppContext, json, type Route, route } from '../route.js'
 import * as schemas from '../schemas.js'
@@ -17,11 +19,10 @@ const FAILED = JSON.stringify(['error/boefje'])
 const WHOLE_BYTES = 256 * 1024
 /** What they are in base64, with room for names and MIME types. */
 const AHEAD_BYTES = 512 * 1024
-/** Pieces of the answer: short texts are sent together. */
-const PIECE_LENGTH = 64 * 1024
 
 /** Lists of raw files, and counts of them. */
 export function rawListRoutes(retrieve: RetrievePorts): Route[] {
+  const { meta } = retrieve
   return [
     route({
       method: 'get',
@@ -37,9 +38,10 @@ export function rawListRoutes(retrieve: RetrievePorts): Route[] {
         },
       },
       handle: async ({ c, query }) => {
-        const { rows, next } = await retrieve.meta.listRawFiles(filterOf(query), query)
-        const text = arrayText(rows.map(({ rawFile }) => rawFileText(rawFile)))
-        return json(c, text, 200, headersOf(c, next))
+        const source = sourceOf(meta, query, meta.listRawFiles)
+        const { rows, next } = await openList(source, { ...query, offset: 0 })
+        const texts = textsOf(rows, ({ rawFile }) => rawFileText(rawFile))
+        return answerList(c, texts, headersOf(c, next))
       },
     }),
     route({
@@ -53,13 +55,14 @@ export function rawListRoutes(retrieve: RetrievePorts): Route[] {
         500: { description: 'Its content is missing or damaged', schema: schemas.failure },
       },
       handle: async ({ c, query }) => {
-        const { rows, next } = await retrieve.meta.listRawFiles(filterOf(query), query)
-        const headers = { 'content-type': 'application/json', ...headersOf(c, next) }
+        const source = sourceOf(meta, query, meta.listContents)
+        const list = await openList(source, { ...query, offset: 0 })
+        const headers = { 'content-type': 'application/json', ...headersOf(c, list.next) }
         // A GET's body is ignored, but recorded clients that send one expect the old form, with
         // empty tags.
-        const parts = contentsText(retrieve, rows, !hasBody(c.env.incoming.headers))
-        const size = rows.reduce((sum, { blob }) => sum + blob.size, 0)
-        if (size > WHOLE_BYTES) await checkContents(retrieve, rows)
+        const parts = contentsText(retrieve, list, !hasBody(c.env.incoming.headers))
+        const size = list.first.reduce((sum, { blob }) => sum + blob.size, 0)
+        if (!list.isWhole || size > WHOLE_BYTES) await checkContents(retrieve, list.rows)
         return transfer(c, encoded(parts), 200, headers, AHEAD_BYTES)
       },
     }),
@@ -73,7 +76,7 @@ export function rawListRoutes(retrieve: RetrievePorts): Route[] {
         200: { description: 'Counts', schema: z.record(z.string(), z.number().int()) },
       },
       handle: async ({ c, query }) => {
-        const counts = await retrieve.meta.countMimeTypes(filterOf({ ...query, raw_ids: [] }))
+        const counts = await meta.countMimeTypes(filterOf({ ...query, raw_ids: [] }))
         return json(c, objectText([...counts].map(([type, n]) => [type, String(n)])))
       },
     }),
@@ -82,6 +85,19 @@ export function rawListRoutes(retrieve: RetrievePorts): Route[] {
 
 function headersOf(c: AppContext, next: RawFileKey | undefined): Record<string, string> {
   return pageHeaders(c, next === undefined ? undefined : rawFileCursor.encode(next))
+}
+
+/** How a list of raw files, or of what is needed of them, is read. */
+function sourceOf<Row>(
+  meta: MetaRepository,
+  query: z.output<typeof schemas.rawQuery>,
+  slice: (filter: RawFileFilter, slice: Slice<RawFileKey>) => Promise<Listed<Row, RawFileKey>>,
+): ListSource<Row, RawFileKey> {
+  const filter = filterOf(query)
+  return {
+    slice: (page) => slice(filter, page),
+    end: (page) => meta.endOfRawFiles(filter, page),
+  }
 }
 
 type RawQuery = Omit<z.output<typeof schemas.rawQuery>, 'limit' | 'after'>
@@ -96,29 +112,21 @@ function filterOf(query: RawQuery): RawFileFilter {
   }
 }
 
-async function* encoded(texts: AsyncIterable<string>): AsyncGenerator<Uint8Array> {
-  let whole = ''
-  for await (const text of texts) {
-    whole += text
-    if (whole.length < PIECE_LENGTH) continue
-    yield Buffer.from(whole)
-    whole = ''
-  }
-  if (whole !== '') yield Buffer.from(whole)
-}
-
 /** The JSON text of raw files with their contents, in pieces. */
 async function* contentsText(
   retrieve: RetrievePorts,
-  files: readonly StoredRawFile[],
+  { first, isWhole, rows }: OpenList<StoredContent, RawFileKey>,
   withTags: boolean,
 ): AsyncGenerator<string> {
-  const failed = files.length === 1 && JSON.stringify(files[0]?.rawFile.mimeTypes) === FAILED
+  const isOne = isWhole && first.length === 1
+  const failed = isOne && JSON.stringify(first[0]?.rawFile.mimeTypes) === FAILED
   yield `{"status":"${failed ? 'FAILED' : 'COMPLETED'}","files":[`
-  for (const [i, file] of files.entries()) {
+  let separator = ''
+  for await (const file of rows) {
     const { id, mimeTypes } = file.rawFile
     // Held back until the content can be read: a file is not begun that is known to be damaged.
-    let head = `${i > 0 ? ',' : ''}{"name":"${id}","content":"`
+    let head = `${separator}{"name":"${id}","content":"`
+    separator = ','
     for await (const letters of encodeBase64(await openContent(retrieve, file))) {
       yield head + letters
       head = ''
