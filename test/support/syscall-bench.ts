@@ -2,7 +2,7 @@
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import pg from 'pg'
-import { errorsLogged, eventually } from '../acceptance/helpers.js'
+import { errorsLogged, eventually, send } from '../acceptance/helpers.js'
 import { type Client, login } from './client.js'
 import type { TestService, TestStore } from './service.js'
 import { attach, openFiles, type TracedCall } from './strace.js'
@@ -97,7 +97,7 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
   let running: Running | undefined
 
   const ready = async (): Promise<Running> => {
-    if (running && isAlive(running)) return running
+    if (running && (await isUp(running))) return running
     const service = await store.start({
       ...environment,
       UV_THREADPOOL_SIZE: '1',
@@ -250,7 +250,7 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
       // It may have been killed at a call that does not count.
       if (fault === KILL && (met !== undefined || lost))
         await eventually(() => !isAlive(before), 'the process is dead')
-      const died = !isAlive(before)
+      const died = fault === KILL ? !(await isUp(before)) : !isAlive(before)
       if (died && fault !== KILL && hit) violations.push('the service has ended')
       if (hit && lost && fault !== KILL && options.mayLose !== true) {
         violations.push('the connection of the client has ended without an answer')
@@ -280,6 +280,18 @@ const at = ({ threadId, paths }: Place, options: Attached[1]): Attached => [
 
 const isAlive = ({ service }: Running): boolean =>
   service.process.exitCode === null && service.process.signalCode === null
+
+/** Whether it answers. Of one that was killed a moment ago nobody may know yet; its end is waited for. */
+async function isUp(running: Running): Promise<boolean> {
+  if (!isAlive(running)) return false
+  try {
+    await send(running.service.url, { path: '/health/live' })
+    return true
+  } catch {
+    await eventually(() => !isAlive(running), 'the process is dead')
+    return false
+  }
+}
 
 /** The connection was closed by the other side, or refused. */
 function isLost(error: unknown): boolean {
