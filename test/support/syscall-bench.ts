@@ -250,7 +250,8 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
       // It may have been killed at a call that does not count.
       if (fault === KILL && (met !== undefined || lost))
         await eventually(() => !isAlive(before), 'the process is dead')
-      const died = fault === KILL ? !(await isUp(before)) : !isAlive(before)
+      // A write to the event descriptor that fails ends the process as well.
+      const died = !(await isUp(before))
       if (died && fault !== KILL && hit) violations.push('the service has ended')
       if (hit && lost && fault !== KILL && options.mayLose !== true) {
         violations.push('the connection of the client has ended without an answer')
@@ -281,7 +282,7 @@ const at = ({ threadId, paths }: Place, options: Attached[1]): Attached => [
 const isAlive = ({ service }: Running): boolean =>
   service.process.exitCode === null && service.process.signalCode === null
 
-/** Whether it answers. Of one that was killed a moment ago nobody may know yet; its end is waited for. */
+/** Whether it answers. Of one that ended a moment ago nobody may know yet; that is waited for. */
 async function isUp(running: Running): Promise<boolean> {
   if (!isAlive(running)) return false
   try {
