@@ -12,14 +12,20 @@ const SIZES_AT_ONCE = 8
 const ROWS_AT_ONCE = 8
 const CONTENTS_AT_ONCE = 4
 
-/** Checks that every blob has a file of the right size. @returns how many blobs there are */
-export async function auditBlobRows(run: AuditRun): Promise<number> {
-  let checked = 0
+/**
+ * Checks that every blob has a file of the right size.
+ * @returns how many blobs there are, and how many of them no raw file has
+ */
+export async function auditBlobRows(
+  run: AuditRun,
+): Promise<{ blobs: number; unreferenced: number }> {
+  let [blobs, unreferenced] = [0, 0]
   for await (const page of blobPages(run)) {
     await eachOf(page, SIZES_AT_ONCE, (row) => checkSize(run, row))
-    checked += page.length
+    blobs += page.length
+    unreferenced += page.filter((row) => row.unreferenced).length
   }
-  return checked
+  return { blobs, unreferenced }
 }
 
 /**

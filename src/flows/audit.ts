@@ -79,11 +79,11 @@ export async function audit(
       count.young += 1
     },
   }
-  const blobs = await auditBlobRows(run)
+  const { blobs, unreferenced } = await auditBlobRows(run)
   const refused = sweep && isForeign(blobs, missing)
   const sweeping = refused ? { ...run, sweep: false } : run
   // Rows before files: the file of a row that is swept has no row any more.
-  await auditUnreferenced(sweeping)
+  if (unreferenced > 0) await auditUnreferenced(sweeping)
   await auditBlobFiles(sweeping)
   await auditLeftovers(sweeping)
   await auditEvents(run, options.stuckSeconds)
