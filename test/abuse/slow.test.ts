@@ -3,7 +3,7 @@ import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdir } from 'node:fs/promises'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { eventually, openWire, type Wire } from '../acceptance/helpers.js'
+import { eventually, openWire, untilHealthy, type Wire } from '../acceptance/helpers.js'
 import { isFull } from '../support/fault-report.js'
 import { type Tally, tallyOf } from '../support/tally.js'
 import { victimOf } from './victim.js'
@@ -91,10 +91,7 @@ it('many slow clients of every kind are let go, and hold up nobody', async () =>
     const tags = [`t${served++}`]
     const { a } = await victim.client.upload(job, [{ name: 'a', content: 'of another', tags }])
     expect(await (await victim.client.request(`/bytes/raw/${a}`)).text()).toBe('of another')
-    await eventually(
-      async () => (await victim.client.request('/health')).status === 200,
-      'it is healthy',
-    )
+    await untilHealthy(victim.client)
   }
   const others = async (): Promise<void> => {
     do await beside()

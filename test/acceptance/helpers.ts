@@ -197,6 +197,12 @@ export function jwt(
 
 export const nowSeconds = (): number => Math.floor(Date.now() / 1000)
 
+/** Waits until `/health` is 200: a disk or a database that others keep busy may be late. */
+export const untilHealthy = (client: {
+  request(path: string): Promise<{ readonly status: number }>
+}): Promise<unknown> =>
+  eventually(async () => (await client.request('/health')).status === 200, 'it is healthy')
+
 /** Waits until it gives something else than undefined or false. */
 export async function eventually<T>(
   attempt: () => Promise<T | undefined | false> | T | undefined | false,

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { login } from '../support/client.js'
 import { type TestStore, testStore } from '../support/service.js'
-import { eventually } from './helpers.js'
+import { untilHealthy } from './helpers.js'
 
 let store: TestStore
 
@@ -28,7 +28,7 @@ it('make the service unhealthy while they are gone, and are told of at the start
   expect(unhealthy.status).toBe(503)
   expect(await unhealthy.text()).toContain('the folder of the blobs is gone')
   await rename(away, blobs)
-  await eventually(async () => (await client.request('/health')).status === 200, 'it is healthy')
+  await untilHealthy(client)
   await first.stop()
   expect(first.log()).not.toContain(KNOWN)
 

@@ -5,7 +5,7 @@ import { readdir } from 'node:fs/promises'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { errorsLogged, eventually, openWire, query } from '../acceptance/helpers.js'
+import { errorsLogged, eventually, openWire, query, untilHealthy } from '../acceptance/helpers.js'
 import { type Client, login } from '../support/client.js'
 import { isFull } from '../support/fault-report.js'
 import { failureOf, skipWithout } from '../support/fault-tools.js'
@@ -58,10 +58,6 @@ async function openIdle(count: number, oneIn: number): Promise<void> {
 const openFiles = async (): Promise<number> =>
   (await readdir(`/proc/${service.process.pid}/fd`)).length
 
-/** A busy disk may take longer than it is given once. */
-const healthy = (): Promise<boolean> =>
-  eventually(async () => (await client.request('/health')).status === 200, 'it is healthy')
-
 /** Uploads in every way: every upload must be taken, and come back as it was. */
 async function tryAll(size: number, tally: Tally): Promise<void> {
   const wrong = tally.violations
@@ -89,7 +85,7 @@ it.runIf(linux)('idle connections do not hold up others, and are ended', async (
   tally.tried += IDLE
   await eventually(async () => (await openFiles()) >= before + IDLE / 2, 'they are accepted')
   await tryAll(100_000, tally)
-  await healthy()
+  await untilHealthy(client)
   await eventually(() => sockets.size === 0, 'all of them are ended')
   await eventually(async () => (await openFiles()) <= before + 30, 'their files are closed')
   expect(tally.violations).toEqual([])
@@ -147,7 +143,7 @@ it.runIf(linux)(
     }
     expect(tally.violations).toEqual([])
     expect(service.log()).toContain('EMFILE')
-    await healthy()
+    await untilHealthy(client)
     await tryAll(100_000, tally)
     expect(tally.violations).toEqual([])
   },

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { rm, statfs, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { eventually, rowCounts } from '../acceptance/helpers.js'
+import { rowCounts, untilHealthy } from '../acceptance/helpers.js'
 import { auditFindings } from '../support/audit.js'
 import { type Client, login } from '../support/client.js'
 import { isFull } from '../support/fault-report.js'
@@ -99,7 +99,7 @@ async function expectReadable(): Promise<void> {
 
 /** Every way works again, without a restart. */
 async function expectRecovered(organization: string): Promise<void> {
-  await eventually(async () => (await client.request('/health')).status === 200, 'it is healthy')
+  await untilHealthy(client)
   const before = stored.size
   expect(await tryAll(organization, [])).toEqual([])
   expect(stored.size).toBe(before + WAYS.length * SIZES.length)
@@ -206,7 +206,7 @@ it('a disk that is remounted read-only refuses with 503 and gives what it has', 
     if ((await client.request('/health')).status !== 503) wrong.push('it says that it is healthy')
     await expectReadable()
     remount(store.dataDir, 'rw')
-    await eventually(async () => (await client.request('/health')).status === 200, 'it is healthy')
+    await untilHealthy(client)
   }
   expect(wrong).toEqual([])
   expect(stored.size).toBe(WAYS.length * SIZES.length)

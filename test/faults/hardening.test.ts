@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
-import { eventually } from '../acceptance/helpers.js'
+import { untilHealthy } from '../acceptance/helpers.js'
 import { login } from '../support/client.js'
 import { postgresProxy } from '../support/proxy.js'
 import { testStore } from '../support/service.js'
@@ -91,7 +91,7 @@ it.skipIf(!allowed)(
       const content = await (await client.request(`/bytes/raw/${id}`)).arrayBuffer()
       expect(Buffer.from(content).equals(large), id).toBe(true)
     }
-    await eventually(async () => (await client.request('/health')).status === 200, 'it is healthy')
+    await untilHealthy(client)
     expect(await service.stop()).toBe(0)
     const complaints = service
       .log()
