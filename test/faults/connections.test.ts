@@ -105,7 +105,12 @@ async function endDatabaseConnections(): Promise<number> {
 it.runIf(linux)(
   'connections that take all files leave none for the database: 503, until some are closed',
   async ({ skip }) => {
-    await start({ BYTES_DB_CONNECTION_POOL_SIZE: '4', BYTES_HEADERS_TIMEOUT_SECONDS: '120' })
+    await start({
+      BYTES_DB_CONNECTION_POOL_SIZE: '4',
+      // To take every file may take minutes: those who wait for that must not be ended meanwhile.
+      BYTES_HEADERS_TIMEOUT_SECONDS: '600',
+      BYTES_IDLE_TIMEOUT_SECONDS: '600',
+    })
     const limit = (await openFiles()) + 60
     const args = ['--pid', String(service.process.pid), `--nofile=${limit}:${limit}`]
     if (failureOf('prlimit', args)) skipWithout(skip, 'prlimit')
