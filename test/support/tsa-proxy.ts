@@ -33,7 +33,8 @@ export interface AuthorityProxy {
   readonly stamped: readonly string[]
   /** Queries that have come, answered or not. */
   readonly queries: number
-  behave(mode: Mode): Promise<void>
+  /** @param after as many queries that are answered as they should be, before */
+  behave(mode: Mode, after?: number): Promise<void>
   stop(): Promise<void>
 }
 
@@ -45,7 +46,8 @@ const IMPRINT = Buffer.from([0x04, 0x40])
 export async function startAuthorityProxy(upstream: string): Promise<AuthorityProxy> {
   const stamped: string[] = []
   let queries = 0
-  let mode: Mode = 'works'
+  let wanted: Mode = 'works'
+  let proper = 0
   let server: Server | undefined
   let port = 0
   let old: Buffer | undefined
@@ -54,8 +56,14 @@ export async function startAuthorityProxy(upstream: string): Promise<AuthorityPr
 
   const answer = async (query: Buffer, response: ServerResponse): Promise<void> => {
     queries++
+    let mode = proper > 0 ? 'works' : wanted
+    if (proper > 0) proper--
     if (mode === 'hangs') return
-    if (mode === 'holds') await held
+    if (mode === 'holds') {
+      await held
+      if (response.destroyed) return
+      mode = wanted
+    }
     if (mode === 'garbage') {
       response.writeHead(200, REPLY).end(Buffer.from('what is this?'))
       return
@@ -104,13 +112,14 @@ export async function startAuthorityProxy(upstream: string): Promise<AuthorityPr
     get queries() {
       return queries
     },
-    behave: async (wanted) => {
-      mode = wanted
+    behave: async (mode, after = 0) => {
+      wanted = mode
+      proper = after
       release()
       held = new Promise((resolve) => {
         release = resolve
       })
-      if (wanted === 'refuses') await close()
+      if (mode === 'refuses') await close()
       else if (!server) await listen()
     },
     stop: close,
