@@ -9,6 +9,7 @@ import { errorsLogged, eventually, openWire, query, untilHealthy } from '../acce
 import { type Client, login } from '../support/client.js'
 import { isFull } from '../support/fault-report.js'
 import { failureOf, skipWithout } from '../support/fault-tools.js'
+import { postgresProxy } from '../support/proxy.js'
 import { type TestService, type TestStore, testStore } from '../support/service.js'
 import { stateOfStore } from '../support/store-check.js'
 import { type Tally, tallyOf } from '../support/tally.js'
@@ -92,11 +93,11 @@ it.runIf(linux)('idle connections do not hold up others, and are ended', async (
   expect(errorsLogged(service.log())).toEqual([])
 })
 
-/** Ends the service's connections to its database. @returns how many there were */
-async function endDatabaseConnections(): Promise<number> {
+/** Of the service. */
+async function databaseConnections(): Promise<number> {
   const rows = await query(
     store.databaseUri,
-    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    `SELECT 1 FROM pg_stat_activity
      WHERE datname = current_database() AND application_name = 'bytes'`,
   )
   return rows.length
@@ -105,52 +106,62 @@ async function endDatabaseConnections(): Promise<number> {
 it.runIf(linux)(
   'connections that take all files leave none for the database: 503, until some are closed',
   async ({ skip }) => {
-    await start({
-      BYTES_DB_CONNECTION_POOL_SIZE: '4',
-      // To take every file may take minutes: those who wait for that must not be ended meanwhile.
-      BYTES_HEADERS_TIMEOUT_SECONDS: '600',
-      BYTES_IDLE_TIMEOUT_SECONDS: '600',
-    })
-    const limit = (await openFiles()) + 60
-    const args = ['--pid', String(service.process.pid), `--nofile=${limit}:${limit}`]
-    if (failureOf('prlimit', args)) skipWithout(skip, 'prlimit')
-    const tally = tallyOf('connections', 'requests without files')
-    const job = 'boefje_meta_id=00000000-0000-4000-8000-000000000000'
-    const paths = ['/bytes/mime_types', `/bytes/raw?${job}`, '/bytes/raw?organization=org']
-    const most = isFull ? 40 : 4
-    for (let free = 0; free <= most; free += isFull ? 1 : 2) {
-      // They have their files before the others take the rest.
-      const wires = await Promise.all(paths.map(() => openWire(service.url)))
-      for (const { socket } of wires) sockets.add(socket)
-      await eventually(async () => {
-        const ended = await endDatabaseConnections()
-        await openIdle(limit - (await openFiles()) + 10, Infinity)
-        return ended === 0 && (await openFiles()) === limit
-      }, 'every file is taken, and none by a connection to the database')
-      const idle = [...sockets].filter((socket) => !wires.some((wire) => wire.socket === socket))
-      for (const socket of idle.slice(0, free)) socket.destroy()
-      for (const [i, wire] of wires.entries()) {
-        tally.tried++
-        wire.write(
-          `GET ${paths[i]} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${client.token}\r\n\r\n`,
-        )
-        // It stays open, as its file would be free for the next one.
-        const answer = await wire.received(/\r\n\r\n[\s\S]+/)
-        const refused = /^HTTP\/1\.1 503 [\s\S]*\r\nretry-after: \d+\r\n[\s\S]*database/i.test(
-          answer,
-        )
-        // Of the files that are free, those who come may have taken some.
-        if (refused || (free > 0 && answer.startsWith('HTTP/1.1 200 '))) continue
-        tally.violations.push(`with ${free} files left: ${answer}`)
+    const database = await postgresProxy(store.databaseUri)
+    await database.open()
+    try {
+      await start({
+        BYTES_DB_URI: database.uri('x'),
+        BYTES_DB_CONNECTION_POOL_SIZE: '4',
+        // Those who wait until every file is taken must not be ended meanwhile.
+        BYTES_HEADERS_TIMEOUT_SECONDS: '600',
+        BYTES_IDLE_TIMEOUT_SECONDS: '600',
+      })
+      const limit = (await openFiles()) + 60
+      const args = ['--pid', String(service.process.pid), `--nofile=${limit}:${limit}`]
+      if (failureOf('prlimit', args)) skipWithout(skip, 'prlimit')
+      const tally = tallyOf('connections', 'requests without files')
+      const job = 'boefje_meta_id=00000000-0000-4000-8000-000000000000'
+      const paths = ['/bytes/mime_types', `/bytes/raw?${job}`, '/bytes/raw?organization=org']
+      const most = isFull ? 40 : 4
+      for (let free = 0; free <= most; free += isFull ? 1 : 2) {
+        // They have their files before the others take the rest.
+        const wires = await Promise.all(paths.map(() => openWire(service.url)))
+        for (const { socket } of wires) sockets.add(socket)
+        await eventually(async () => {
+          // While it refuses, no connection to the database keeps a file.
+          await database.close()
+          await openIdle(limit - (await openFiles()) + 10, Infinity)
+          const full = (await openFiles()) === limit
+          await database.open()
+          return full && (await databaseConnections()) === 0
+        }, 'every file is taken, and none by a connection to the database')
+        const idle = [...sockets].filter((socket) => !wires.some((wire) => wire.socket === socket))
+        for (const socket of idle.slice(0, free)) socket.destroy()
+        for (const [i, wire] of wires.entries()) {
+          tally.tried++
+          wire.write(
+            `GET ${paths[i]} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${client.token}\r\n\r\n`,
+          )
+          // It stays open, as its file would be free for the next one.
+          const answer = await wire.received(/\r\n\r\n[\s\S]+/)
+          const refused = /^HTTP\/1\.1 503 [\s\S]*\r\nretry-after: \d+\r\n[\s\S]*database/i.test(
+            answer,
+          )
+          // Of the files that are free, those who come may have taken some.
+          if (refused || (free > 0 && answer.startsWith('HTTP/1.1 200 '))) continue
+          tally.violations.push(`with ${free} files left: ${answer}`)
+        }
+        for (const socket of sockets) socket.destroy()
+        await eventually(async () => (await openFiles()) < limit - 30, 'the connections are closed')
       }
-      for (const socket of sockets) socket.destroy()
-      await eventually(async () => (await openFiles()) < limit - 30, 'the connections are closed')
+      expect(tally.violations).toEqual([])
+      expect(service.log()).toContain('EMFILE')
+      await untilHealthy(client)
+      await tryAll(100_000, tally)
+      expect(tally.violations).toEqual([])
+    } finally {
+      await database.close()
     }
-    expect(tally.violations).toEqual([])
-    expect(service.log()).toContain('EMFILE')
-    await untilHealthy(client)
-    await tryAll(100_000, tally)
-    expect(tally.violations).toEqual([])
   },
   isFull ? 1_800_000 : 300_000,
 )
