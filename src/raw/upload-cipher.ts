@@ -1,4 +1,4 @@
-import { createCipheriv, createHash, hkdfSync } from 'node:crypto'
+import { type Cipher, createCipheriv, createHash, hkdfSync, randomUUID } from 'node:crypto'
 import type { Uuid } from '../domain/models.js'
 
 const ALGORITHM = 'aes-256-ctr'
@@ -24,15 +24,56 @@ export class UploadCipher {
 
   /**
    * Turns bytes of one upload, plain to stored or stored to plain.
+   * @param streams what `anew` has made for the upload so far
    * @param offset of the first byte in the upload
    * @returns a function for the pieces that follow each other from there
    */
-  at(upload: Uuid, offset: number): (piece: Uint8Array) => Buffer {
-    const key = hkdfSync('sha256', this.#secret, upload, 'bytes uploads: key', KEY_LENGTH)
+  at(upload: Uuid, streams: readonly KeyStream[], offset: number): (piece: Uint8Array) => Buffer {
+    const all = [FIRST, ...streams]
+    let index = all.findLastIndex(({ from }) => from <= offset)
+    let cipher = this.#cipher(upload, all[index], offset)
+    let at = offset
+    return (piece) => {
+      const turned: Buffer[] = []
+      let rest = piece
+      for (;;) {
+        const end = all[index + 1]?.from ?? Infinity
+        const part = rest.subarray(0, end - at)
+        turned.push(cipher.update(part))
+        at += part.length
+        rest = rest.subarray(part.length)
+        if (rest.length === 0) return Buffer.concat(turned)
+        index++
+        cipher = this.#cipher(upload, all[index], at)
+      }
+    }
+  }
+
+  #cipher(upload: Uuid, { nonce }: KeyStream = FIRST, offset: number): Cipher {
+    const key = hkdfSync('sha256', this.#secret, upload, `bytes uploads: key${nonce}`, KEY_LENGTH)
     const counter = Buffer.alloc(BLOCK)
     counter.writeBigUInt64BE(BigInt(Math.floor(offset / BLOCK)), BLOCK - 8)
     const cipher = createCipheriv(ALGORITHM, new Uint8Array(key), counter)
     cipher.update(Buffer.alloc(offset % BLOCK))
-    return (piece) => cipher.update(piece)
+    return cipher
   }
+}
+
+/** The bytes from an offset on are turned by a key of their own. */
+export interface KeyStream {
+  /** Offset of the first of them in the upload. */
+  readonly from: number
+  /** Tells the key from the others of the upload. */
+  readonly nonce: string
+}
+
+const FIRST: KeyStream = { from: 0, nonce: '' }
+
+/**
+ * Forgets the bytes from an offset on. Others will take their place: under the same key, whoever saw
+ * both on the disk would know how they differ.
+ * @param streams of the upload so far
+ */
+export function anew(streams: readonly KeyStream[], offset: number): KeyStream[] {
+  return [...streams.filter(({ from }) => from < offset), { from: offset, nonce: randomUUID() }]
 }

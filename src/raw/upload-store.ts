@@ -17,7 +17,7 @@ import { hasCode, writeFully } from './durable.js'
 import { Folders } from './folders.js'
 import { FreeSpace } from './free-space.js'
 import { storageErrors } from './storage-errors.js'
-import type { UploadCipher } from './upload-cipher.js'
+import { anew, type UploadCipher } from './upload-cipher.js'
 
 export interface UploadStoreOptions {
   /** Uploads are kept in the folder `uploads` of this directory, which exists. */
@@ -49,6 +49,8 @@ const recordSchema = z.object({
   rawId: z.string().nullable(),
   /** Of the cipher that the bytes are written with; null for none. */
   cipherId: z.string().nullable().default(null),
+  /** Of the cipher: one more after each chunk that was taken back. */
+  streams: z.array(z.object({ from: z.number(), nonce: z.string() })).default([]),
   /** Where a chunk begins that is not confirmed yet: what is behind it does not count. */
   uncheckedFrom: z.number().nullable(),
 })
@@ -103,18 +105,25 @@ export async function openUploadStore(options: UploadStoreOptions): Promise<Uplo
   }
 
   /** What turns the bytes of an upload from `offset` on into stored ones, and back. */
-  const turningAt = (id: Uuid, { cipherId }: Pick<UploadRecord, 'cipherId'>, offset: number) =>
-    cipherId === null ? (piece: Uint8Array) => piece : cipher.at(id, offset)
+  const turningAt = (id: Uuid, { cipherId, streams }: UploadRecord, offset: number) =>
+    cipherId === null ? (piece: Uint8Array) => piece : cipher.at(id, streams, offset)
+
+  /** Drops the bytes of a chunk that does not count. @returns the record for what takes their place */
+  const takeBack = async (handle: FileHandle, record: UploadRecord, offset: number) => {
+    await handle.truncate(offset)
+    return { ...record, streams: anew(record.streams, offset) }
+  }
 
   /** Opens the bytes for a chunk, and drops what an unconfirmed one has left behind. */
   const beginChunk = async (id: Uuid, offset: number, checked: boolean): Promise<Chunk> => {
-    const record = await readRecord(id)
-    if (!record) throw new Error('an upload is written to that has no record')
+    const found = await readRecord(id)
+    if (!found) throw new Error('an upload is written to that has no record')
     const handle = await open(dataOf(id), 'r+')
     try {
-      if (record.uncheckedFrom !== null) await handle.truncate(offset)
-      const uncheckedFrom = checked ? offset : null
-      if (record.uncheckedFrom !== uncheckedFrom) await putRecord(id, { ...record, uncheckedFrom })
+      const unconfirmed = found.uncheckedFrom !== null
+      const before = unconfirmed ? await takeBack(handle, found, offset) : found
+      const record = { ...before, uncheckedFrom: checked ? offset : null }
+      if (unconfirmed || checked) await putRecord(id, record)
       return { handle, record }
     } catch (error) {
       await handle.close()
@@ -122,13 +131,11 @@ export async function openUploadStore(options: UploadStoreOptions): Promise<Uplo
     }
   }
 
-  const unmark = (id: Uuid, { record }: Chunk): Promise<void> =>
+  const unmark = (id: Uuid, record: UploadRecord): Promise<void> =>
     storageErrors(() => putRecord(id, { ...record, uncheckedFrom: null }))
 
-  const discard = async (id: Uuid, chunk: Chunk, offset: number): Promise<void> => {
-    await chunk.handle.truncate(offset)
-    await unmark(id, chunk)
-  }
+  const discard = async (id: Uuid, { handle, record }: Chunk, offset: number): Promise<void> =>
+    unmark(id, await takeBack(handle, record, offset))
 
   return {
     create: ({ id, ...upload }) =>
@@ -140,6 +147,7 @@ export async function openUploadStore(options: UploadStoreOptions): Promise<Uplo
           createdAt,
           rawId: null,
           cipherId: ciphered ? cipher.id : null,
+          streams: [],
           uncheckedFrom: null,
         }
         await putRecord(id, { ...upload, tags, ...fresh })
@@ -149,7 +157,7 @@ export async function openUploadStore(options: UploadStoreOptions): Promise<Uplo
       storageErrors(async () => {
         const record = await readRecord(id)
         if (!record) return undefined
-        const { uncheckedFrom, cipherId: _, ...upload } = record
+        const { uncheckedFrom, cipherId: _, streams: __, ...upload } = record
         if (upload.rawId !== null) return { id, ...upload, offset: upload.size }
         const received = await stat(dataOf(id)).catch(absent)
         if (!received) return undefined
@@ -174,7 +182,7 @@ export async function openUploadStore(options: UploadStoreOptions): Promise<Uplo
           end += piece.length
         }
         confirm?.()
-        if (file && checked) await unmark(id, file)
+        if (file && checked) await unmark(id, file.record)
         return end
       } catch (error) {
         // When this fails as well, the mark in the record stays, and the bytes do not count either.

@@ -51,8 +51,9 @@ async function create(size: number): Promise<string> {
   return id
 }
 
-async function contentOf(id: string): Promise<Buffer> {
-  const upload = await store.find(id)
+async function contentOf(id: string, size?: number): Promise<Buffer> {
+  const found = await store.find(id)
+  const upload = found && size !== undefined ? { ...found, size } : found
   const pieces: Uint8Array[] = []
   if (upload) for await (const piece of store.read(upload)) pieces.push(piece)
   return Buffer.concat(pieces)
@@ -104,8 +105,9 @@ describe('the store', () => {
         }
         const stored = await readFile(fileOf(id, 'data'))
         // After it was reopened the store writes new uploads with its cipher.
-        const { cipherId } = JSON.parse(await readFile(fileOf(id, 'json'), 'utf8'))
-        expect(cipherId === null ? stored : CIPHER.at(id, 0)(stored)).toEqual(expected)
+        const { cipherId, streams } = JSON.parse(await readFile(fileOf(id, 'json'), 'utf8'))
+        expect(cipherId === null ? stored : CIPHER.at(id, streams, 0)(stored)).toEqual(expected)
+        expect(await contentOf(id, expected.length)).toEqual(expected)
       }),
       { numRuns: 50 },
     )
@@ -130,6 +132,45 @@ describe('the store', () => {
     expect((await store.find(crashed))?.offset).toBe(3)
     await store.append(crashed, 3, chunk([Buffer.from('def')]), () => undefined)
     expect((await contentOf(crashed)).toString()).toBe('abcdef')
+  })
+
+  it.each([
+    ['is refused', false],
+    ['a crash leaves', true],
+  ])('enciphers what takes the place of a chunk that %s by another key', async (_, crash) => {
+    store = await openUploadStore({
+      dataDir,
+      folderPermission: 0o750,
+      filePermission: 0o604,
+      reserveBytes: 0,
+      cipher: CIPHER,
+      ciphered: true,
+    })
+    const id = await create(90)
+    await store.append(id, 0, chunk([Buffer.alloc(30)]))
+    const seen: Buffer[] = []
+    const crashed = randomUUID()
+    async function* watched(): AsyncGenerator<Uint8Array> {
+      yield Buffer.alloc(60)
+      seen.push(await readFile(fileOf(id, 'data')))
+      for (const kind of ['data', 'json']) await copyFile(fileOf(id, kind), fileOf(crashed, kind))
+    }
+    const refuse = () => {
+      throw new Broken()
+    }
+    await expect(store.append(id, 30, watched(), refuse)).rejects.toThrow(Broken)
+    if (crash) {
+      for (const kind of ['data', 'json']) await copyFile(fileOf(crashed, kind), fileOf(id, kind))
+    }
+    await store.append(id, 30, chunk([Buffer.alloc(60)]))
+    seen.push(await readFile(fileOf(id, 'data')))
+    const [first, second] = seen.map((stored) => [
+      stored.toString('hex', 0, 30),
+      stored.toString('hex', 30),
+    ])
+    expect(second?.[0]).toBe(first?.[0])
+    expect(second?.[1]).not.toBe(first?.[1])
+    expect(await contentOf(id)).toEqual(Buffer.alloc(90))
   })
 
   it('reads large content whole, and tells when it is cut short', async () => {
