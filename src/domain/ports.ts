@@ -40,6 +40,8 @@ export interface FileMiddleware {
   readonly transparent: boolean
   /** True when `decode` itself finds every change of the stored bytes before it passes on what is wrong. */
   readonly authenticated: boolean
+  /** True when it encodes for others who have the keys: that it lacks one says nothing of a content. */
+  readonly writeOnly: boolean
   /** Plain content to stored bytes. */
   encode(plain: ByteSource): EncodedContent
   /**
@@ -117,7 +119,8 @@ export interface RawRepository {
    */
   touch(blob: BlobLocation): Promise<boolean>
   /**
-   * Whether the stored bytes of a blob are there and have the digest that is their address.
+   * Whether the stored bytes of a blob are there, have the digest that is their address, and can be
+   * decoded: a content whose key is lost is not. Who only writes takes the keys for granted.
    * @throws BytesError `storage_unavailable`
    */
   intact(blob: BlobLocation): Promise<boolean>

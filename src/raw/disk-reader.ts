@@ -89,9 +89,8 @@ export function createDiskReader(
 }
 
 /**
- * Reads the first byte, which tells whether the blob's key fits. Who lacks the private key cannot
- * tell, and takes it for granted.
- * @throws BytesError `blob_damaged`
+ * Reads the first byte, which tells whether the blob's key is here and fits.
+ * @throws BytesError `blob_damaged`; `key_missing` unless the middleware only writes
  */
 async function expectKey(
   file: StoredBytes,
@@ -102,7 +101,8 @@ async function expectKey(
     const first = middleware?.decode(file, { start: 0, end: Math.min(1, blob.size) }, blob) ?? []
     for await (const _ of first);
   } catch (error) {
-    if (!(error instanceof BytesError) || error.code !== 'key_missing') throw error
+    if (!middleware?.writeOnly || !(error instanceof BytesError) || error.code !== 'key_missing')
+      throw error
   }
 }
 

@@ -271,6 +271,22 @@ describe('with NACL_SEALBOX', () => {
     expect(await blobs()).toHaveLength(1)
   })
 
+  it.each([
+    ['sealed to another key', () => sealing(second)],
+    ['plain', () => ({})],
+  ])('a content whose private key is lost is stored again: %s', async (_, settings) => {
+    await start(sealing(first))
+    const id = await store1(bytes('nobody can open it'))
+    const [lost] = await blobs()
+    await restart(settings())
+    expect((await client.request(`/bytes/raw/${id}`)).status).toBe(503)
+    const again = await store1(bytes('nobody can open it'))
+    const found = await Promise.all([id, again].map((each) => read(each)))
+    expect(found.map(String)).toEqual(['nobody can open it', 'nobody can open it'])
+    expect(await blobs()).toHaveLength(1)
+    expect(await blobs()).not.toContain(lost)
+  })
+
   it('leaves no file of an upload whose job goes before the commit', async () => {
     await start(sealing(first))
     const job = await client.job()

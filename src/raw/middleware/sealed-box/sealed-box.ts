@@ -13,6 +13,7 @@ export function createSealedBox(ring: KeyRing): FileMiddleware {
     name: 'NACL_SEALBOX',
     transparent: false,
     authenticated: true,
+    writeOnly: ring.current !== undefined && ring.keyIds.length === 0,
     encode: (plain) => {
       if (!ring.current) throw new Error('content cannot be sealed without a public key')
       const fileKey = randomBytes(FILE_KEY_LENGTH)
