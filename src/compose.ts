@@ -24,8 +24,9 @@ import { type Credentials, generatedCredentials } from './credentials.js'
 import type { Log } from './domain/ports.js'
 import { shared } from './domain/shared.js'
 import { createRabbitMQEventManager } from './events/rabbitmq.js'
+import { Budget } from './flows/budget.js'
 import { createCountsReader } from './flows/counts.js'
-import type { IngestPorts } from './flows/ingest.js'
+import { type IngestPorts, MAX_EVENTS } from './flows/ingest.js'
 import { ingestFile } from './flows/ingest-file.js'
 import { tellOfMissingBlobs } from './flows/missing-blobs.js'
 import { type Relay, startRelay } from './flows/relay.js'
@@ -165,6 +166,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       raw,
       hashes: timestamps.inline,
       algorithm: settings.hashingAlgorithm,
+      eventMemory: new Budget(MAX_EVENTS),
       wakeRelay: () => relay?.wake(),
       wakeTimestamper: () => timestamper?.wake(),
     }

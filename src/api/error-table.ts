@@ -25,6 +25,7 @@ const TABLE: Readonly<Record<ErrorCode, readonly [status: number, body?: (m: str
     broker_unavailable: [503],
     hash_repository_failed: [503],
     proof_not_found: [404],
+    busy: [503],
   }
 
 /** How an error is answered; undefined for one that nobody expected. */

@@ -22,6 +22,7 @@ export type ErrorCode =
   | 'broker_unavailable'
   | 'hash_repository_failed'
   | 'proof_not_found'
+  | 'busy'
 
 /** An expected failure. `message` is meant for the client: it holds no secret and no path. */
 export class BytesError extends Error {

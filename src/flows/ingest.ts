@@ -9,6 +9,8 @@ import type { Blob, BoefjeMeta, Uuid } from '../domain/models.js'
 import type { ByteSource } from '../domain/ports.js'
 import { boefjeMetaText, rawFileEventText } from '../domain/wire-text.js'
 import type { HashingAlgorithm } from '../hashing/hasher.js'
+import type { Budget } from './budget.js'
+import type { Release } from './exclusive.js'
 import {
   type KeepPorts,
   keepContents,
@@ -18,8 +20,12 @@ import {
 } from './keep-contents.js'
 import { type HeldContent, Staging } from './staging.js'
 
-/** Most characters of the events of one upload. */
-const MAX_EVENTS = 64 * 1024 * 1024
+/** Most characters of the events of one upload, and of all uploads that are being committed. */
+export const MAX_EVENTS = 64 * 1024 * 1024
+/** Uploads with events up to so many characters take nothing from the others. */
+const FEW_EVENTS = 256 * 1024
+/** How long an upload waits for others whose events take the memory, in milliseconds. */
+const EVENTS_WAIT_MS = 30_000
 /** Files that were kept so many milliseconds ago are renewed before their rows are committed. */
 const RENEW_MS = 60_000
 
@@ -59,6 +65,8 @@ export interface IngestPorts extends KeepPorts {
    */
   readonly hashes: Pick<HashRepository, 'store'> | undefined
   readonly algorithm: HashingAlgorithm
+  /** Of `MAX_EVENTS`, for all uploads together. */
+  readonly eventMemory: Pick<Budget, 'take'>
   /** Called after each commit that left events in the outbox. */
   readonly wakeRelay: () => void
   /** Called after each commit that left pending hashes. */
@@ -166,9 +174,24 @@ async function store(
   hurt: readonly HeldContent[],
 ): Promise<[key: string, id: Uuid][]> {
   if (files.length === 0 && hurt.length === 0) return []
+  const jobText = boefjeMetaText(target.boefjeMeta)
+  const release = await roomForEvents(ports, files.length * jobText.length)
+  try {
+    return await storeAnnounced(ports, target, staging, files, hurt, jobText)
+  } finally {
+    release()
+  }
+}
+
+async function storeAnnounced(
+  ports: IngestPorts,
+  target: UploadTarget,
+  staging: Staging,
+  files: readonly TaggedFile[],
+  hurt: readonly HeldContent[],
+  jobText: string,
+): Promise<[key: string, id: Uuid][]> {
   const job = target.boefjeMeta
-  const jobText = boefjeMetaText(job)
-  refuseTooMuchToAnnounce(files.length * jobText.length)
   const contents = [...files.map(({ content }) => content), ...hurt]
   const startedAt = performance.now()
   const { blobs, published } = await keepContents(ports, target, staging, contents)
@@ -210,13 +233,21 @@ async function commit(
   }
 }
 
-/** Each event repeats the job, and all of an upload are in memory at once. */
-function refuseTooMuchToAnnounce(characters: number): void {
-  if (characters <= MAX_EVENTS) return
-  throw new BytesError(
-    'invalid_value',
-    'too many files for a job with such long arguments: send them in several uploads',
-  )
+/**
+ * Each event repeats the job, and all of an upload are in memory at once.
+ * @throws BytesError `invalid_value` for more than there can be, `busy` when others keep the memory
+ */
+async function roomForEvents({ eventMemory }: IngestPorts, characters: number): Promise<Release> {
+  if (characters > MAX_EVENTS) {
+    throw new BytesError(
+      'invalid_value',
+      'too many files for a job with such long arguments: send them in several uploads',
+    )
+  }
+  if (characters <= FEW_EVENTS) return () => undefined
+  const release = await eventMemory.take(characters, EVENTS_WAIT_MS)
+  if (release) return release
+  throw new BytesError('busy', 'other uploads with long events are being stored: try again later')
 }
 
 /** The row of a file whose blob is durable. */

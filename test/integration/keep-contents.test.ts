@@ -3,11 +3,12 @@ import { randomUUID } from 'node:crypto'
 import { mkdtemp, readdir, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { BytesError } from '../../src/domain/errors.js'
 import type { MetaRepository } from '../../src/domain/meta-repository.js'
 import type { FileMiddleware, RawRepository } from '../../src/domain/ports.js'
-import { ingest } from '../../src/flows/ingest.js'
+import { Budget } from '../../src/flows/budget.js'
+import { type IngestPorts, ingest, MAX_EVENTS } from '../../src/flows/ingest.js'
 import { createAuditRows } from '../../src/meta/audit.js'
 import { createMetaRepository } from '../../src/meta/repository.js'
 import { blobFolder } from '../../src/raw/blob-path.js'
@@ -23,6 +24,7 @@ let database: Awaited<ReturnType<typeof testDatabase>>
 let meta: MetaRepository
 let dataDir: string
 let wakes = 0
+let eventMemory: IngestPorts['eventMemory'] = new Budget(MAX_EVENTS)
 const box = createSealedBox(createKeyRing(generateKeyPair()))
 
 beforeAll(async () => {
@@ -67,6 +69,7 @@ async function uploadTo(
       log: silentLog,
       hashes: { store: async () => 'link' },
       algorithm: 'sha512',
+      eventMemory,
       wakeRelay: () => {
         wakes++
       },
@@ -104,6 +107,51 @@ async function damaged(raw: RawRepository, content: string) {
   await truncate(join(dataDir, blobFolder('org', blob.address), blob.address), 3)
   return { id, blob }
 }
+
+describe('an upload whose events are long', () => {
+  async function upload(raw: RawRepository): Promise<string[]> {
+    const args = JSON.stringify({ x: 'x'.repeat(300_000) })
+    const job = boefjeMeta({ organization: 'long', arguments: args })
+    await meta.insertBoefjeMeta(job)
+    return uploadTo(raw, meta, job.id, [['a'], `a ${job.id}`], [['b'], `b ${job.id}`])
+  }
+  const folders = (): Promise<string[]> =>
+    readdir(join(dataDir, blobFolder('long', ''))).catch(() => [])
+
+  afterEach(() => {
+    eventMemory = new Budget(MAX_EVENTS)
+  })
+
+  it('is refused when others keep the memory for too long, and leaves nothing', async () => {
+    const raw = await openRepository()
+    eventMemory = { take: async () => undefined }
+    const before = await folders()
+    await expect(upload(raw)).rejects.toMatchObject({ code: 'busy' })
+    expect(await folders()).toEqual(before)
+    expect(await readdir(join(dataDir, 'tmp'))).toEqual([])
+  })
+
+  it('waits for others that take the memory, and gives back its own', async () => {
+    const raw = await openRepository()
+    const budget = new Budget(MAX_EVENTS)
+    const release = await budget.take(MAX_EVENTS, 1000)
+    let asked = 0
+    eventMemory = {
+      take: (amount, waitMs) => {
+        asked = amount
+        return budget.take(amount, waitMs)
+      },
+    }
+    const stored = upload(raw)
+    await vi.waitUntil(() => asked > 0)
+    expect(asked).toBeGreaterThan(600_000)
+    expect(await folders()).toEqual([])
+    release?.()
+    expect(await stored).toHaveLength(2)
+    expect(await folders()).not.toEqual([])
+    expect(await budget.take(MAX_EVENTS, 1000)).toBeTypeOf('function')
+  })
+})
 
 it('an upload that heals a blob and is then refused leaves it healed', async () => {
   const raw = await openRepository()

@@ -7,7 +7,8 @@ import type { AuditFiles, AuditRows } from '../../src/domain/audit.js'
 import type { MetaRepository } from '../../src/domain/meta-repository.js'
 import type { Blob, BoefjeMeta } from '../../src/domain/models.js'
 import type { FileMiddleware, RawRepository } from '../../src/domain/ports.js'
-import { ingest } from '../../src/flows/ingest.js'
+import { Budget } from '../../src/flows/budget.js'
+import { ingest, MAX_EVENTS } from '../../src/flows/ingest.js'
 import { type SweepCandidate, sweepBlobFile } from '../../src/flows/sweep.js'
 import { createAuditRows } from '../../src/meta/audit.js'
 import { createMetaRepository } from '../../src/meta/repository.js'
@@ -87,6 +88,7 @@ export async function openSweptStore(): Promise<SweptStore> {
         log: silentLog,
         hashes: { store: async () => 'link' },
         algorithm: 'sha512',
+        eventMemory: new Budget(MAX_EVENTS),
         wakeRelay: () => undefined,
         wakeTimestamper: () => undefined,
       },

@@ -1,0 +1,66 @@
+import type { Release } from './exclusive.js'
+
+interface Waiting {
+  readonly amount: number
+  readonly grant: () => void
+}
+
+/** An amount that is shared out to whoever asks first, within this process. */
+export class Budget {
+  readonly #size: number
+  #free: number
+  readonly #waiting = new Set<Waiting>()
+
+  /** @param size more than this nobody gets */
+  constructor(size: number) {
+    this.#size = size
+    this.#free = size
+  }
+
+  /**
+   * Waits until there is so much, behind those who wait already.
+   * @param amount up to the whole
+   * @param waitMs longest wait in milliseconds
+   * @returns undefined when it was not there in time
+   * @throws RangeError for more than the whole
+   */
+  async take(amount: number, waitMs: number): Promise<Release | undefined> {
+    if (amount > this.#size) throw new RangeError('more is asked for than there can be')
+    const granted = await new Promise<boolean>((resolve) => {
+      const timer = setTimeout(() => {
+        this.#waiting.delete(waiting)
+        resolve(false)
+        // Those behind it may want less.
+        this.#serve()
+      }, waitMs)
+      const waiting: Waiting = {
+        amount,
+        grant: () => {
+          clearTimeout(timer)
+          resolve(true)
+        },
+      }
+      this.#waiting.add(waiting)
+      this.#serve()
+    })
+    return granted ? this.#releaseOf(amount) : undefined
+  }
+
+  #releaseOf(amount: number): Release {
+    let taken = amount
+    return () => {
+      this.#free += taken
+      taken = 0
+      this.#serve()
+    }
+  }
+
+  #serve(): void {
+    for (const waiting of this.#waiting) {
+      if (waiting.amount > this.#free) return
+      this.#free -= waiting.amount
+      this.#waiting.delete(waiting)
+      waiting.grant()
+    }
+  }
+}
