@@ -7,7 +7,7 @@ import {
   STATUS_CODES,
 } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises'
 import { getRequestListener, RequestError } from '@hono/node-server'
 import type { Hono } from 'hono'
 import type { Log } from '../domain/ports.js'
@@ -190,11 +190,15 @@ function faultOf({ httpVersion, headers, rawHeaders }: IncomingMessage): string 
  */
 function destroyUnlessRead(socket: Socket): void {
   const { bytesRead } = socket
-  const destroy = (): void => {
+  onceRead().then(() => {
     if (socket.bytesRead === bytesRead) socket.destroy()
-  }
-  // After the second, everything that is there has been looked at.
-  setImmediate(() => setImmediate(destroy))
+  })
+}
+
+/** Resolves when everything that has come on any connection by now has been looked at. */
+async function onceRead(): Promise<void> {
+  await immediate()
+  await immediate()
 }
 
 function urlOf(server: Server): string {
@@ -206,10 +210,14 @@ function urlOf(server: Server): string {
 async function stop(server: Server, timeoutMs: number): Promise<boolean> {
   // To close a connection at once may hit a request that is on its way.
   await sleep(Math.min(IDLE_MS, timeoutMs))
+  // After a standstill there may be requests that have come and were not looked at so far.
+  await onceRead()
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
   server.closeIdleConnections()
   // Those whose answer had begun by now stay open after it.
-  const idle = setInterval(() => server.closeIdleConnections(), IDLE_MS)
+  const idle = setInterval(() => {
+    onceRead().then(() => server.closeIdleConnections())
+  }, IDLE_MS)
   let cut = false
   const timer = setTimeout(() => {
     cut = true
