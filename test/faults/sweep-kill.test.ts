@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { filesBelow } from '../acceptance/helpers.js'
 import { auditFindings } from '../support/audit.js'
 import { type Client, login } from '../support/client.js'
-import { isFull, reportTried } from '../support/fault-report.js'
+import { isFull } from '../support/fault-report.js'
 import {
   PASSWORD,
   SECRET,
@@ -17,9 +17,14 @@ import {
   USERNAME,
 } from '../support/service.js'
 import { stateOfStore } from '../support/store-check.js'
+import { tallyOf } from '../support/tally.js'
 
 const ROUNDS = isFull ? 100 : 2
-const ORPHANS = isFull ? 400 : 120
+const ORPHANS = isFull ? 400 : 240
+/** Of them, those that uploads may want: the others are left for the sweeps, however quick the uploads are. */
+const WANTED = ORPHANS / 2
+/** Most removals of a sweep that is killed. */
+const REMOVALS = ORPHANS / 16
 const UPLOADERS = 2
 
 let store: TestStore
@@ -70,6 +75,7 @@ async function sweep(killedAfter?: number): Promise<{ code: number | null; told:
 }
 
 it('kill -9 of sweeps beside uploads of the same contents loses nothing', async () => {
+  const tally = tallyOf('sweep', 'kill -9 beside uploads')
   const acknowledged = new Map<string, string>()
   const upload = async (content: string): Promise<void> => {
     const { file = '' } = await client.upload(await client.job(), [{ name: 'file', content }])
@@ -79,7 +85,7 @@ it('kill -9 of sweeps beside uploads of the same contents loses nothing', async 
     const answer = await client.request(`/bytes/raw/${id}`)
     return answer.status === 200 ? answer.text() : `status ${answer.status}`
   }
-  const wrong: string[] = []
+  const wrong = tally.violations
   const check = async (): Promise<void> => {
     for (const [id, content] of acknowledged) {
       const found = await read(id)
@@ -87,37 +93,28 @@ it('kill -9 of sweeps beside uploads of the same contents loses nothing', async 
     }
   }
   await upload('what is there from the beginning')
-  let killed = 0
-  try {
-    for (let round = 0; round < ROUNDS; round++) {
-      await leaveOrphans(round)
-      let sweeping = true
-      // Contents from both ends of the order in which a sweep comes by, again and again.
-      const uploading = Array.from({ length: UPLOADERS }, async () => {
-        while (sweeping) await upload(contentOf(round, randomInt(ORPHANS)))
-      })
-      const ends = await Promise.all([
-        sweep(1 + randomInt(ORPHANS / 8)),
-        sweep(1 + randomInt(ORPHANS / 8)),
-      ])
-      sweeping = false
-      await Promise.all(uploading)
-      killed += ends.filter(({ code }) => code === null).length
-      if (round % 10 === 9) await check()
-    }
-    const last = await sweep()
-    expect(last).toMatchObject({ code: 0 })
-    expect(last.told).toContain('removed: blob without row')
-    await check()
-    const left = await filesBelow(join(store.dataDir, 'blobs'))
-    wrong.push(...left.filter((name) => name.endsWith('.swept')))
-    const { damaged, orphans } = await stateOfStore(store)
-    wrong.push(...damaged, ...(await auditFindings(store)))
-    expect(orphans).toEqual([])
-  } finally {
-    reportTried('sweep', 'kill -9 beside uploads', { tried: killed, violations: wrong.length })
+  for (let round = 0; round < ROUNDS; round++) {
+    await leaveOrphans(round)
+    let sweeping = true
+    const uploading = Array.from({ length: UPLOADERS }, async () => {
+      while (sweeping) await upload(contentOf(round, randomInt(WANTED)))
+    })
+    const ends = await Promise.all([sweep(1 + randomInt(REMOVALS)), sweep(1 + randomInt(REMOVALS))])
+    sweeping = false
+    await Promise.all(uploading)
+    tally.tried += ends.filter(({ code }) => code === null).length
+    if (round % 10 === 9) await check()
   }
+  const last = await sweep()
+  expect(last).toMatchObject({ code: 0 })
+  expect(last.told).toContain('removed: blob without row')
+  await check()
+  const left = await filesBelow(join(store.dataDir, 'blobs'))
+  wrong.push(...left.filter((name) => name.endsWith('.swept')))
+  const { damaged, orphans } = await stateOfStore(store)
+  wrong.push(...damaged, ...(await auditFindings(store)))
+  expect(orphans).toEqual([])
   expect(wrong).toEqual([])
-  expect(killed).toBeGreaterThan(ROUNDS / 2)
+  expect(tally.tried).toBeGreaterThan(ROUNDS / 2)
   expect(acknowledged.size).toBeGreaterThan(ROUNDS)
 }, 1_200_000)
