@@ -689,7 +689,7 @@ describe('a token is refused', () => {
 
 describe('HEAD and OPTIONS', () => {
   it.each([
-    ['/health', 200],
+    ['/health/live', 200],
     ['/metrics', 200],
     ['/bytes/raw?organization=org', 200],
     ['/bytes/raw/x', 422],

@@ -203,6 +203,9 @@ export const untilHealthy = (client: {
 }): Promise<unknown> =>
   eventually(async () => (await client.request('/health')).status === 200, 'it is healthy')
 
+export const untilHealthyAt = (url: string): Promise<unknown> =>
+  untilHealthy({ request: (path) => send(url, { path }) })
+
 /** Waits until it gives something else than undefined or false. */
 export async function eventually<T>(
   attempt: () => Promise<T | undefined | false> | T | undefined | false,

@@ -195,6 +195,11 @@ describe('bytes keys rotate', () => {
     while ((await rotated()) === 0 && child.exitCode === null);
     child.kill('SIGKILL')
     await closed
+    await eventually(async () => {
+      const others = `SELECT 1 FROM pg_stat_activity WHERE datname = current_database()
+        AND backend_type = 'client backend' AND state = 'active' AND pid <> pg_backend_pid()`
+      return (await query(store.databaseUri, others)).length === 0
+    }, 'the statement that was under way has ended')
     const before = await rotated()
     expect(before).toBeGreaterThan(0)
     expect(before).toBeLessThan(4000)

@@ -18,7 +18,16 @@ import {
   testStore,
   USERNAME,
 } from '../support/service.js'
-import { base64, eventually, jwt, openWire, query, rowCounts, send } from './helpers.js'
+import {
+  base64,
+  eventually,
+  jwt,
+  openWire,
+  query,
+  rowCounts,
+  send,
+  untilHealthyAt,
+} from './helpers.js'
 
 const DB_PASSWORD = 'the-database-password'
 
@@ -297,16 +306,13 @@ describe('a database that is not there yet', () => {
       expect(child.exitCode).toBeNull()
       await proxy.open()
       const url = await eventually(() => /"url":"([^"]+)"/.exec(log)?.[1], 'it serves')
-      expect((await send(url, { path: '/health' })).status).toBe(200)
+      await untilHealthyAt(url)
 
       await proxy.close()
       const away = await send(url, { path: '/health' })
       expect([away.status, JSON.parse(away.text).healthy]).toEqual([503, false])
       await proxy.open()
-      await eventually(
-        async () => (await send(url, { path: '/health' })).status === 200,
-        'the database is used again',
-      )
+      await untilHealthyAt(url)
       child.kill('SIGTERM')
       expect((await closed)[0]).toBe(0)
       expect(log).not.toContain(DB_PASSWORD)

@@ -2,6 +2,7 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { readdir, readFile, readlink, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Client, login } from '../support/client.js'
 import { type TestService, type TestStore, testStore } from '../support/service.js'
@@ -182,16 +183,23 @@ describe('an upload', () => {
   it('expires when its creation says, also if that takes a while', async () => {
     const job = await client.job()
     // Somebody has the jobs for themselves meanwhile.
-    const locked = query(
-      store.databaseUri,
-      'BEGIN; LOCK TABLE boefje_meta; SELECT pg_sleep(2.5); COMMIT',
-    )
-    const made = await eventually(async () => {
-      const begun = performance.now()
-      const answer = await tus('POST', '/bytes/uploads', creation(job, 11))
-      return performance.now() - begun > 1500 && answer
-    }, 'a creation has waited')
-    await locked
+    const rival = new pg.Client({ connectionString: store.databaseUri })
+    await rival.connect()
+    let made: Answer
+    try {
+      await rival.query('BEGIN; LOCK TABLE boefje_meta')
+      const creating = tus('POST', '/bytes/uploads', creation(job, 11))
+      await eventually(async () => {
+        const waiting = 'SELECT 1 FROM pg_locks WHERE NOT granted AND relation = $1::regclass'
+        return (await rival.query(waiting, ['boefje_meta'])).rowCount === 1
+      }, 'it waits')
+      // Times are told in seconds.
+      await new Promise((resolve) => setTimeout(resolve, 1100))
+      await rival.query('COMMIT')
+      made = await creating
+    } finally {
+      await rival.end()
+    }
     const head = await tus('HEAD', String(made.headers.location))
     expect(head.headers['upload-expires']).toBe(made.headers['upload-expires'])
   })

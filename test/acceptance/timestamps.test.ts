@@ -8,7 +8,7 @@ import { type FakePastebin, startFakePastebin } from '../support/fake-pastebin.j
 import { freePort } from '../support/ports.js'
 import { runProcess, type TestService, type TestStore, testStore } from '../support/service.js'
 import { startTestAuthority } from '../support/tsa.js'
-import { errorsLogged, eventually, promtool, query, sample } from './helpers.js'
+import { errorsLogged, eventually, promtool, query, sample, untilHealthyAt } from './helpers.js'
 
 let store: TestStore
 /** An authority that does not answer. */
@@ -33,6 +33,7 @@ const upload = async (client: Client, ...names: string[]): Promise<string[]> => 
   return Object.values(await client.upload(await client.job(), files))
 }
 const healthOf = async ({ url }: TestService) => {
+  await untilHealthyAt(url)
   const answer = await fetch(`${url}/health`)
   const body = (await answer.json()) as { healthy: boolean; results: { service: string }[] }
   const timestamper = body.results.find(({ service }) => service === 'timestamper')
