@@ -2,7 +2,9 @@ import { createHash } from 'node:crypto'
 
 /** The set of MIME types in its one stored form: no repetitions, in UTF-8 byte order. */
 export function canonicalMimeTypes(tags: Iterable<string>): string[] {
-  return [...new Set(tags)].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
+  return Array.from(new Set(tags), (tag) => ({ tag, bytes: Buffer.from(tag) }))
+    .sort((a, b) => Buffer.compare(a.bytes, b.bytes))
+    .map(({ tag }) => tag)
 }
 
 /**

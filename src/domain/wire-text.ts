@@ -28,11 +28,14 @@ export function boefjeMetaText(meta: BoefjeMeta): JsonText {
   )
 }
 
+export function mimeTypesText(mimeTypes: readonly string[]): JsonText {
+  return arrayText(mimeTypes.map((value) => `{"value":${text(value)}}`))
+}
+
 /** @param jobText the job's text when it is at hand already, so that it is not written again */
 export function rawFileText(file: RawFile, jobText = boefjeMetaText(file.boefjeMeta)): JsonText {
-  const mimeTypes = arrayText(file.mimeTypes.map((value) => `{"value":${text(value)}}`))
   return (
-    `{"id":"${file.id}","boefje_meta":${jobText},"mime_types":${mimeTypes},` +
+    `{"id":"${file.id}","boefje_meta":${jobText},"mime_types":${mimeTypesText(file.mimeTypes)},` +
     `"secure_hash":${text(file.secureHash)},"signing_provider_url":${text(file.signingProviderUrl)},` +
     `"hash_retrieval_link":${text(file.hashRetrievalLink)}}`
   )

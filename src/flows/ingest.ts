@@ -4,13 +4,11 @@ import { safeFileName } from '../domain/file-name.js'
 import type { HashRepository } from '../domain/hash-repository.js'
 import { instantNow } from '../domain/instant.js'
 import type { NewRawFile, UploadTarget } from '../domain/meta-repository.js'
-import { canonicalMimeTypes, mimeTypesDigest } from '../domain/mime-types.js'
 import type { Blob, BoefjeMeta, Uuid } from '../domain/models.js'
 import type { ByteSource } from '../domain/ports.js'
 import { boefjeMetaText, rawFileEventText } from '../domain/wire-text.js'
 import type { HashingAlgorithm } from '../hashing/hasher.js'
-import type { Budget } from './budget.js'
-import type { Release } from './exclusive.js'
+import { type EventMemory, roomForEvents } from './event-room.js'
 import {
   type KeepPorts,
   keepContents,
@@ -19,26 +17,13 @@ import {
   renew,
 } from './keep-contents.js'
 import { type HeldContent, Staging } from './staging.js'
+import { type ReceivedFile, type TaggedFile, tagAll } from './tagged.js'
+import { createTurns } from './turns.js'
 
-/** Most characters of the events of one upload, and of all uploads that are being committed. */
-export const MAX_EVENTS = 64 * 1024 * 1024
-/** Uploads with events up to so many characters take nothing from the others. */
-const FEW_EVENTS = 256 * 1024
-/** How long an upload waits for others whose events take the memory, in milliseconds. */
-const EVENTS_WAIT_MS = 30_000
+/** Characters of events that are written between two turns of others: a few milliseconds. */
+const EVENTS_AT_ONCE = 1024 * 1024
 /** Files that were kept so many milliseconds ago are renewed before their rows are committed. */
 const RENEW_MS = 60_000
-
-/** One file of an upload, whose content has been read. */
-export interface ReceivedFile {
-  /** Free text that the client finds its raw file by in the answer. */
-  readonly name: string
-  /** Name to save it under, in any form; null when there is none. */
-  readonly fileName: string | null
-  /** MIME types, in any order and with repetitions. */
-  readonly tags: readonly string[]
-  readonly content: HeldContent
-}
 
 /** Reads a content to its end, hashes it and keeps it out of memory's way. */
 export type Hold = (content: ByteSource) => Promise<HeldContent>
@@ -65,8 +50,7 @@ export interface IngestPorts extends KeepPorts {
    */
   readonly hashes: Pick<HashRepository, 'store'> | undefined
   readonly algorithm: HashingAlgorithm
-  /** Of `MAX_EVENTS`, for all uploads together. */
-  readonly eventMemory: Pick<Budget, 'take'>
+  readonly eventMemory: EventMemory
   /** Called after each commit that left events in the outbox. */
   readonly wakeRelay: () => void
   /** Called after each commit that left pending hashes. */
@@ -93,7 +77,7 @@ export async function ingest(
   const staging = new Staging(ports.raw, ports.algorithm)
   try {
     if (!upload.buffered) await findTarget(ports, upload.boefjeMetaId, [])
-    const files = (await upload.receive((content) => staging.hold(content))).map(tagged)
+    const files = await tagAll(await upload.receive((content) => staging.hold(content)))
     const target = await findTarget(ports, upload.boefjeMetaId, files)
     const fresh = files.filter((file) => !target.existing.has(file.key))
     refuseEqualSets(fresh.map(({ key }) => key))
@@ -125,20 +109,6 @@ async function findTarget(
   )
   if (!target) throw new BytesError('boefje_meta_not_found', 'Boefje meta not found')
   return target
-}
-
-interface TaggedFile extends ReceivedFile {
-  /** Canonical. */
-  readonly mimeTypes: readonly string[]
-  readonly mimeTypesDigest: Buffer
-  /** Tells the files of a job apart: the digest in hex. */
-  readonly key: string
-}
-
-function tagged(file: ReceivedFile): TaggedFile {
-  const mimeTypes = canonicalMimeTypes(file.tags)
-  const digest = mimeTypesDigest(mimeTypes)
-  return { ...file, mimeTypes, mimeTypesDigest: digest, key: digest.toString('hex') }
 }
 
 function refuseEqualSets(keys: readonly string[]): void {
@@ -175,7 +145,8 @@ async function store(
 ): Promise<[key: string, id: Uuid][]> {
   if (files.length === 0 && hurt.length === 0) return []
   const jobText = boefjeMetaText(target.boefjeMeta)
-  const release = await roomForEvents(ports, files.length * jobText.length)
+  const characters = files.reduce((sum, file) => sum + jobText.length + file.mimeTypesLength, 0)
+  const release = await roomForEvents(ports.eventMemory, characters)
   try {
     return await storeAnnounced(ports, target, staging, files, hurt, jobText)
   } finally {
@@ -196,9 +167,11 @@ async function storeAnnounced(
   const startedAt = performance.now()
   const { blobs, published } = await keepContents(ports, target, staging, contents)
   const rows: NewRawFile[] = []
+  const turn = createTurns(EVENTS_AT_ONCE)
   for (const file of files) {
     const blob = blobs.get(file.content.hashes.contentDigest)
     if (blob) rows.push(await newRawFile(ports, job, jobText, file, blob))
+    await turn(file.mimeTypesLength + jobText.length)
   }
   if (performance.now() - startedAt > RENEW_MS) await renew(ports, blobs.values())
   const ids = rows.length === 0 ? [] : await commit(ports, rows, published)
@@ -231,23 +204,6 @@ async function commit(
     }
     throw error
   }
-}
-
-/**
- * Each event repeats the job, and all of an upload are in memory at once.
- * @throws BytesError `invalid_value` for more than there can be, `busy` when others keep the memory
- */
-async function roomForEvents({ eventMemory }: IngestPorts, characters: number): Promise<Release> {
-  if (characters > MAX_EVENTS) {
-    throw new BytesError(
-      'invalid_value',
-      'too many files for a job with such long arguments: send them in several uploads',
-    )
-  }
-  if (characters <= FEW_EVENTS) return () => undefined
-  const release = await eventMemory.take(characters, EVENTS_WAIT_MS)
-  if (release) return release
-  throw new BytesError('busy', 'other uploads with long events are being stored: try again later')
 }
 
 /** The row of a file whose blob is durable. */

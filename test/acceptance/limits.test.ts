@@ -244,7 +244,7 @@ describe('thousands of files in one upload', () => {
       const answer = await client.postJson(`/bytes/raw?boefje_meta_id=${job}`, { files })
       expect([answer.status, await answer.text()]).toEqual([
         422,
-        expect.stringMatching(/such long arguments/),
+        expect.stringMatching(/send them in several uploads/),
       ])
       expect(await stateOf(store, client)).toEqual(before)
     })

@@ -8,7 +8,8 @@ import { BytesError } from '../../src/domain/errors.js'
 import type { MetaRepository } from '../../src/domain/meta-repository.js'
 import type { FileMiddleware, RawRepository } from '../../src/domain/ports.js'
 import { Budget } from '../../src/flows/budget.js'
-import { type IngestPorts, ingest, MAX_EVENTS } from '../../src/flows/ingest.js'
+import { MAX_EVENTS } from '../../src/flows/event-room.js'
+import { type IngestPorts, ingest } from '../../src/flows/ingest.js'
 import { createAuditRows } from '../../src/meta/audit.js'
 import { createMetaRepository } from '../../src/meta/repository.js'
 import { blobFolder } from '../../src/raw/blob-path.js'
@@ -109,6 +110,32 @@ async function damaged(raw: RawRepository, content: string) {
 }
 
 describe('an upload whose events are long', () => {
+  it('takes memory for their MIME types as well', async () => {
+    const raw = await openRepository()
+    const asked: number[] = []
+    eventMemory = {
+      take: async (amount) => {
+        asked.push(amount)
+        return () => undefined
+      },
+    }
+    const job = boefjeMeta({ organization: 'types' })
+    await meta.insertBoefjeMeta(job)
+    // In JSON each character of them is six.
+    const tags = Array.from({ length: 900 }, (_, i) => `${'\u0001'.repeat(60)}${i}`)
+    const [id = ''] = await uploadTo(raw, meta, job.id, [tags, 'a'])
+    const { rows } = await database.pool.query<{ length: number }>(
+      'SELECT length(body) AS length FROM outbox WHERE message_id = $1',
+      [id],
+    )
+    expect(asked).toHaveLength(1)
+    // All but some hundred characters of the event itself.
+    const length = rows[0]?.length ?? 0
+    expect(length).toBeGreaterThan(300_000)
+    expect(length - (asked[0] ?? 0)).toBeGreaterThan(0)
+    expect(length - (asked[0] ?? 0)).toBeLessThan(500)
+  })
+
   async function upload(raw: RawRepository): Promise<string[]> {
     const args = JSON.stringify({ x: 'x'.repeat(300_000) })
     const job = boefjeMeta({ organization: 'long', arguments: args })

@@ -1,6 +1,7 @@
 import { decodeBase64 } from '../../domain/base64.js'
-import type { Hold, ReceivedFile } from '../../flows/ingest.js'
+import type { Hold } from '../../flows/ingest.js'
 import type { HeldContent } from '../../flows/staging.js'
+import type { ReceivedFile } from '../../flows/tagged.js'
 import { parseJson, parseJsonText } from '../body.js'
 import { type HttpProblem, malformed, unprocessable } from '../problems.js'
 import * as schemas from '../schemas.js'

@@ -1,5 +1,6 @@
-import { LIMITS } from '../../domain/models.js'
-import type { Hold, ReceivedFile } from '../../flows/ingest.js'
+import { LIMITS, MAX_MIME_TYPES } from '../../domain/models.js'
+import type { Hold } from '../../flows/ingest.js'
+import type { ReceivedFile } from '../../flows/tagged.js'
 import { unprocessable } from '../problems.js'
 import * as schemas from '../schemas.js'
 import { validate } from '../validate.js'
@@ -8,8 +9,10 @@ import { type BodyUpload, refuseTooMany } from './received.js'
 
 /** Longest `tag` field in bytes: the schema limits its characters, of four bytes at most. */
 const MAX_TAG_BYTES = 4 * LIMITS.mimeType
-/** Most characters of all names, tags and types of a form. */
+/** Most characters of all names, tags and types of a form; a tag of all files counts for each. */
 const MAX_TEXTS = 8 * 1024 * 1024
+/** What a tag takes beside its characters, in characters: there may be many empty ones. */
+const TAG = 16
 
 /**
  * A form (RFC 7578). Each part with a file name is a file: the part's name is its name, and the
@@ -54,28 +57,33 @@ async function receive(
   maxFiles: number,
 ): Promise<ReceivedFile[]> {
   const common: string[] = [...tagsOfAll]
+  let commonSize = sizeOf(common)
   const files: FormFile[] = []
   let texts = 0
-  const keep = (text: string | undefined): void => {
-    texts += text?.length ?? 0
+  const keep = (characters: number): void => {
+    texts += characters
     if (texts <= MAX_TEXTS) return
     throw unprocessable(
       `body: more than ${MAX_TEXTS} characters of names and tags: send fewer files at once`,
     )
   }
   for await (const { name, fileName, mimeType, content } of parts) {
-    for (const text of [name, fileName, mimeType]) keep(text)
+    keep(name.length + (fileName?.length ?? 0) + (mimeType?.length ?? 0))
     if (fileName !== undefined) {
       refuseTooMany(files.length + 1, maxFiles)
+      keep(commonSize)
       const tags = mimeType === undefined ? [] : [mimeType]
+      checkLast([...common, ...tags])
       files.push({ name, fileName, tags, content: await hold(content) })
     } else if (name === 'tag') {
-      const { tags } = files.at(-1) ?? { tags: common }
       const tag = await textOf(content)
-      keep(tag)
+      const file = files.at(-1)
+      const { tags } = file ?? { tags: common }
       tags.push(tag)
+      keep(sizeOf([tag]))
+      if (!file) commonSize += sizeOf([tag])
       // Now, as there could be any number.
-      validate(schemas.tags, tags, 'body')
+      checkLast(tags)
     } else {
       throw unprocessable(
         `body: the field ${JSON.stringify(name)} is not known: a file needs a file name, a MIME type is a field "tag"`,
@@ -85,10 +93,20 @@ async function receive(
   if (files.length === 0) {
     throw unprocessable('body: the form has no file: a part with a file name is one')
   }
-  return files.map((file) => ({
-    ...file,
-    tags: validate(schemas.tags, [...common, ...file.tags], 'body'),
-  }))
+  return files.map((file) => {
+    const tags = [...common, ...file.tags]
+    checkLast(tags)
+    return { ...file, tags }
+  })
+}
+
+const sizeOf = (tags: readonly string[]): number =>
+  tags.reduce((sum, tag) => sum + tag.length + TAG, 0)
+
+/** @param tags valid but for the last, perhaps, and for their number */
+function checkLast(tags: readonly string[]): void {
+  const fine = tags.length <= MAX_MIME_TYPES && schemas.tags.safeParse(tags.slice(-1)).success
+  if (!fine) validate(schemas.tags, tags, 'body')
 }
 
 async function textOf(content: AsyncIterable<Buffer>): Promise<string> {
