@@ -83,6 +83,7 @@ async function composeUploads(
   settings: Settings,
   secret: string,
   ports: IngestPorts,
+  log: Log,
 ): Promise<ResumableUploads> {
   const store = await openUploadStore({
     ...settings,
@@ -96,6 +97,7 @@ async function composeUploads(
       jobExists: async (id) => (await ports.meta.findBoefjeMeta(id)) !== undefined,
       ensureRoom: (bytes) => ports.raw.ensureRoom(bytes),
       ingestFile: (boefjeMetaId, file) => ingestFile(ports, boefjeMetaId, file),
+      log,
     },
     settings.uploadExpiryHours * 60 * 60 * 1000,
   )
@@ -178,7 +180,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       idleMs,
       gate: new UploadGate(settings.maxConcurrentUploads),
     }
-    const uploads = await composeUploads(settings, credentials.secret, ingestPorts)
+    const uploads = await composeUploads(settings, credentials.secret, ingestPorts, log)
     const sweep = startUploadSweep(uploads, log)
     releases.push(() => sweep.stop())
     await tellOfMissingBlobs(

@@ -1,6 +1,6 @@
 import { BytesError } from '../domain/errors.js'
 import type { Uuid } from '../domain/models.js'
-import type { ByteSource } from '../domain/ports.js'
+import type { ByteSource, Log } from '../domain/ports.js'
 import type { NewUpload, ResumableUpload, UploadStore } from '../domain/resumable-upload.js'
 import { Exclusive } from './exclusive.js'
 
@@ -18,6 +18,8 @@ export interface ResumablePorts {
   readonly ensureRoom: (bytes: number) => Promise<void>
   /** Stores a file of a job durably, once for each set of MIME types. @returns the raw file's id */
   readonly ingestFile: (boefjeMetaId: Uuid, file: IncomingFile) => Promise<Uuid>
+  /** Told of what cannot be removed. */
+  readonly log: Pick<Log, 'error'>
 }
 
 type Inspect = (content: AsyncIterable<Uint8Array>, upload: ResumableUpload) => ByteSource
@@ -44,7 +46,10 @@ export interface ResumableUploads {
   finish(id: Uuid, inspect: Inspect): Promise<Uuid | undefined>
   /** @returns false when there is no such upload */
   remove(id: Uuid): Promise<boolean>
-  /** Removes what has expired. @returns how many uploads */
+  /**
+   * Removes what has expired. What cannot be looked at or removed is left, and logged.
+   * @returns how many uploads
+   */
   sweep(): Promise<number>
 }
 
@@ -53,7 +58,7 @@ const IN_USE_MS = 10 * 60 * 1000
 
 /** @param lifetimeMs milliseconds from the creation of an upload until it expires */
 export function createResumableUploads(
-  { store, jobExists, ensureRoom, ingestFile }: ResumablePorts,
+  { store, jobExists, ensureRoom, ingestFile, log }: ResumablePorts,
   lifetimeMs: number,
 ): ResumableUploads {
   const locks = new Exclusive()
@@ -73,7 +78,9 @@ export function createResumableUploads(
   const expired = async (id: Uuid, changedAt: number): Promise<boolean> => {
     const now = Date.now()
     if (changedAt > now - IN_USE_MS) return false
-    return ((await store.find(id))?.createdAt ?? changedAt) <= now - lifetimeMs
+    // One that cannot be read is as old as its last change; what is wrong is told by the removal.
+    const upload = await store.find(id).catch(() => undefined)
+    return (upload?.createdAt ?? changedAt) <= now - lifetimeMs
   }
 
   return {
@@ -107,6 +114,9 @@ export function createResumableUploads(
         if (!release) continue
         try {
           if ((await expired(id, changedAt)) && (await store.remove(id))) removed++
+        } catch (error) {
+          // The others must not stay for it.
+          log.error({ err: error, upload: id }, 'an upload could not be looked at or removed')
         } finally {
           release()
         }

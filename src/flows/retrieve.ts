@@ -1,4 +1,4 @@
-import { BytesError } from '../domain/errors.js'
+import { BytesError, type ErrorCode } from '../domain/errors.js'
 import type { MetaRepository } from '../domain/meta-repository.js'
 import type { Blob, ContentDigest, StoredContent, StoredRawFile, Uuid } from '../domain/models.js'
 import type { ByteRange, RawRepository } from '../domain/ports.js'
@@ -9,6 +9,13 @@ export interface RetrievePorts {
   /** Counts blobs that could not be read, for the metrics. */
   readonly countBlobError: (code: string) => void
 }
+
+export type OpenPorts = Pick<RetrievePorts, 'raw' | 'countBlobError'> & {
+  readonly meta: Pick<MetaRepository, 'findBlob'>
+}
+
+/** What is wrong with a blob that an upload of the same content replaces. */
+const REPLACEABLE: readonly ErrorCode[] = ['blob_missing', 'blob_damaged', 'key_missing']
 
 /** @throws BytesError `raw_file_not_found` */
 export async function findRawFile(ports: RetrievePorts, id: Uuid): Promise<StoredRawFile> {
@@ -39,10 +46,10 @@ export async function findBlob(
  * caller must consume or `return()` it; what fails while it is read is told as what fails here.
  * @param range lies inside the content
  * @throws BytesError `blob_missing`, `blob_damaged`, `key_missing` or `storage_unavailable`, with the
- *   raw file's id or the blob's digest in the message
+ *   raw file's id or the blob's digest in the message; `database_unavailable`
  */
 export async function openContent(
-  ports: Omit<RetrievePorts, 'meta'>,
+  ports: OpenPorts,
   file: StoredContent | Blob,
   range?: ByteRange,
 ): Promise<AsyncIterable<Uint8Array>> {
@@ -50,24 +57,21 @@ export async function openContent(
     'blob' in file
       ? [`Raw file ${file.rawFile.id}`, file.blob]
       : [`Blob ${file.contentDigest}`, file]
-  const told = async <T>(action: () => Promise<T>): Promise<T> => {
-    try {
-      return await action()
-    } catch (error) {
-      if (!(error instanceof BytesError)) throw error
-      // Nothing is wrong with a blob whose key is kept elsewhere.
-      if (error.code !== 'key_missing') ports.countBlobError(error.code)
-      throw new BytesError(error.code, `${name} cannot be read: ${error.message}`, {
-        cause: error,
-      })
-    }
+  const tell = (error: unknown): never => {
+    if (!(error instanceof BytesError)) throw error
+    // Nothing is wrong with a blob whose key is kept elsewhere.
+    if (error.code !== 'key_missing') ports.countBlobError(error.code)
+    throw new BytesError(error.code, `${name} cannot be read: ${error.message}`, { cause: error })
   }
-  const content = await told(() => ports.raw.get(blob, range))
+  const content = await ports.raw.get(blob, range).catch(async (error: unknown) => {
+    const now = await replacementOf(ports, blob, error)
+    return now ? ports.raw.get(now, range).catch(tell) : tell(error)
+  })
   return {
     [Symbol.asyncIterator]: () => {
       const pieces = content[Symbol.asyncIterator]()
       return {
-        next: () => told(() => pieces.next()),
+        next: () => pieces.next().catch(tell),
         return: async () => {
           await pieces.return?.()
           return { done: true, value: undefined }
@@ -75,6 +79,17 @@ export async function openContent(
       }
     },
   }
+}
+
+/** An upload that heals a blob takes it away from those who have read its old address. */
+async function replacementOf(
+  { meta }: OpenPorts,
+  { organization, contentDigest, address }: Blob,
+  error: unknown,
+): Promise<Blob | undefined> {
+  if (!(error instanceof BytesError) || !REPLACEABLE.includes(error.code)) return undefined
+  const now = await meta.findBlob(organization, contentDigest)
+  return now?.address === address ? undefined : now
 }
 
 /** Opens each content and closes it again, to find out before an answer begins. @throws as `openContent` */

@@ -95,6 +95,7 @@ export function memoryStore(anchors: string, authorityUrl: string): MemoryStore 
 
   const meta: Partial<MetaRepository> = {
     findRawFile: async (id) => files.get(id),
+    findBlob: async () => undefined,
     countByOrganization: async () => [
       { organization: 'org', rawFiles: files.size, storedBytes: 0, savedBytes: 0 },
     ],

@@ -1,7 +1,17 @@
 /** The flow of resumable uploads and the locks, with the real files. */
 
 import { randomUUID } from 'node:crypto'
-import { copyFile, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import {
+  copyFile,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  utimes,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -12,6 +22,7 @@ import { Exclusive } from '../../src/flows/exclusive.js'
 import { createResumableUploads, type ResumablePorts } from '../../src/flows/resumable.js'
 import { UploadCipher } from '../../src/raw/upload-cipher.js'
 import { openUploadStore } from '../../src/raw/upload-store.js'
+import { silentLog } from '../support/postgres.js'
 
 const CIPHER = new UploadCipher('a secret of the tests')
 const HOUR = 60 * 60 * 1000
@@ -213,6 +224,7 @@ describe('the flow', () => {
         jobExists: async () => true,
         ensureRoom: async () => undefined,
         ingestFile: async () => RAW,
+        log: silentLog,
         ...ports,
       },
       24 * HOUR,
@@ -317,6 +329,30 @@ describe('the flow', () => {
     release?.()
     expect(await uploads.sweep()).toBe(1)
     expect(await store.find(held)).toBeUndefined()
+  })
+
+  it('sweeps the others if one cannot be looked at or removed', async () => {
+    const told: unknown[] = []
+    const log = { ...silentLog, error: (fields: object) => void told.push(fields) }
+    const unreadable = await create(3)
+    const stuck = await create(3)
+    const gone = await create(3)
+    const record = JSON.parse(await readFile(fileOf(gone, 'json'), 'utf8'))
+    await writeFile(fileOf(gone, 'json'), JSON.stringify({ ...record, createdAt: 0 }))
+    // Nor can it be removed like a file.
+    await rm(fileOf(stuck, 'json'))
+    await mkdir(fileOf(stuck, 'json'))
+    for (const id of [unreadable, stuck, gone]) {
+      const longAgo = new Date(Date.now() - 25 * HOUR)
+      for (const kind of ['data', 'json']) await utimes(fileOf(id, kind), longAgo, longAgo)
+    }
+    const find: UploadStore['find'] = async (id) => {
+      if (id !== gone) throw new BytesError('storage_unavailable', 'EIO')
+      return store.find(id)
+    }
+    expect(await flow({ store: { ...store, find }, log }).sweep()).toBe(2)
+    expect(told).toMatchObject([{ upload: stuck }])
+    expect((await store.list()).map(({ id }) => id)).toEqual([stuck])
   })
 })
 
