@@ -2,11 +2,12 @@
 import { stat } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { crc32 } from 'node:zlib'
-import { type Entry, openPromise, parseExtraFields, type ZipFile } from 'yauzl'
+import { type Entry, parseExtraFields, type ZipFile } from 'yauzl'
 import { reasonOf } from '../client/errors.js'
 import { BUNDLE } from '../domain/evidence-bundle.js'
 import { type ContentHashes, type HashingAlgorithm, startHash } from '../hashing/hasher.js'
 import { bundleNameOf } from './bundle-names.js'
+import { openArchive } from './bundle-reader.js'
 
 /** Most entries: a hash tree of all hashes that there can be has not so many. */
 const MAX_ENTRIES = 1000
@@ -95,11 +96,7 @@ async function openZip(path: string): Promise<ZipFile> {
   try {
     // To open a pipe waits for who writes to it.
     if (!(await stat(path)).isFile()) throw new Error('it is no regular file')
-    return await openPromise(path, {
-      autoClose: false,
-      strictFileNames: true,
-      validateEntrySizes: true,
-    })
+    return await openArchive(path)
   } catch (error) {
     throw new BundleError(`it cannot be read: ${reasonOf(error)}`, { cause: error })
   }

@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { command } from '../../src/cli/verify.js'
 import { verifyBundle } from '../../src/cli/verify-bundle.js'
 import { SettingsError } from '../../src/environment.js'
-import { patched, rawZip, unicodePath, type ZippedFile, zipOf } from '../support/zip.js'
+import { patched, rawZip, unicodePath, type ZippedFile, zip64Extra, zipOf } from '../support/zip.js'
 
 const CONTENT = Buffer.from('what was found')
 const DIGEST = createHash('sha512').update(CONTENT).digest('hex')
@@ -352,6 +352,18 @@ describe('what is no bundle', () => {
     expect(await complaint(rawZip([...FILES, { ...plain, name: 'another', local: cut }]))).toMatch(
       /damaged/,
     )
+  })
+
+  it.each<[string, Buffer, RegExp]>([
+    ['its end', rawZip(FILES, { zip64: { at: 2 ** 62 } }), /it cannot be read: /],
+    ['its directory', rawZip(FILES, { zip64: { offset: 2 ** 62 } }), /it is damaged: /],
+    [
+      'a file',
+      rawZip([...FILES, { name: 'a', content: '', at: 2 ** 32 - 1, central: zip64Extra(2 ** 62) }]),
+      /it is damaged: /,
+    ],
+  ])('is told of a place that there cannot be for %s', async (_, archive, message) => {
+    expect(await complaint(archive)).toMatch(message)
   })
 
   it('is told of links', async () => {
