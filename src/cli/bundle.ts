@@ -2,10 +2,11 @@
 import { stat } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { crc32 } from 'node:zlib'
-import { type Entry, parseExtraFields, type ZipFile } from 'yauzl'
+import { type Entry, type LocalFileHeader, parseExtraFields, type ZipFile } from 'yauzl'
 import { reasonOf } from '../client/errors.js'
 import { BUNDLE } from '../domain/evidence-bundle.js'
 import { type ContentHashes, type HashingAlgorithm, startHash } from '../hashing/hasher.js'
+import { faultOfLayout, headerFits, type Place, placeOf } from './bundle-layout.js'
 import { bundleNameOf } from './bundle-names.js'
 import { openArchive } from './bundle-reader.js'
 
@@ -108,8 +109,11 @@ async function knownEntries(zip: ZipFile): Promise<Map<string, Entry>> {
   }
   const known = new Map<string, Entry>()
   const seen = new Set<string>()
+  const places: Place[] = []
   for await (const entry of reported(zip.eachEntry())) {
-    await refuseDisguise(zip, entry)
+    const local = await localHeaderOf(zip, entry)
+    refuseDisguise(entry, local)
+    places.push(placeOf(entry, local))
     const { fileName } = entry
     const name = bundleNameOf(fileName)
     if (name === undefined) continue
@@ -123,8 +127,15 @@ async function knownEntries(zip: ZipFile): Promise<Map<string, Entry>> {
     }
     known.set(fileName, entry)
   }
+  const fault = await faultOfLayout(zip, places).catch((error: unknown) => {
+    throw damaged(undefined, error)
+  })
+  if (fault !== undefined) throw ambiguous(fault)
   return known
 }
+
+const ambiguous = (why: string): BundleError =>
+  new BundleError(`other programs may unpack it otherwise: ${why}`)
 
 /** Undefined for files that nothing is checked of. */
 const limitOf = (name: string): number | undefined => {
@@ -141,25 +152,41 @@ const UNICODE_PATH = 0x7075
 const isRenamed = (extraFields: Buffer): boolean =>
   parseExtraFields(extraFields).some(({ id }) => id === UNICODE_PATH)
 
+/** The header before the bytes of an entry. @throws BundleError */
+async function localHeaderOf(zip: ZipFile, entry: Entry): Promise<LocalFileHeader> {
+  try {
+    return await zip.readLocalFileHeaderPromise(entry, { minimal: false })
+  } catch (error) {
+    throw damaged(undefined, error)
+  }
+}
+
 /**
- * Refuses what other programs would unpack otherwise than it is read here: links, and files with one
- * name in the directory of the archive and another one before their bytes, or in an extra field.
+ * Refuses what other programs would unpack otherwise than it is read here: links, and files of which
+ * the directory of the archive tells another name, packing, checksum or length than the header before
+ * their bytes or an extra field.
  * @throws BundleError
  */
-async function refuseDisguise(zip: ZipFile, entry: Entry): Promise<void> {
+function refuseDisguise(entry: Entry, local: LocalFileHeader): void {
   const mode = entry.versionMadeBy >> 8 === UNIX ? entry.externalFileAttributes >>> 16 : 0
   if (!FILE_TYPES.includes(mode & FILE_TYPE)) {
     throw new BundleError('it has a link, or another thing that is neither file nor folder')
   }
-  let same: boolean
+  let named: boolean
+  let fits: boolean
   try {
-    const local = await zip.readLocalFileHeaderPromise(entry, { minimal: false })
     const renamed = [entry.extraFieldRaw, local.extraField].some(isRenamed)
-    same = entry.fileNameRaw.equals(local.fileName) && !renamed
+    named = entry.fileNameRaw.equals(local.fileName) && !renamed
+    fits = headerFits(entry, local)
   } catch (error) {
     throw damaged(undefined, error)
   }
-  if (!same) throw new BundleError('it has a file under two names')
+  if (!named) throw new BundleError('it has a file under two names')
+  if (!fits) {
+    throw ambiguous(
+      `the header before ${entry.fileName} does not say what the directory says of it`,
+    )
+  }
 }
 
 async function readSmall(zip: ZipFile, entry: Entry): Promise<Buffer> {
