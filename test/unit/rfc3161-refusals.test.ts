@@ -107,6 +107,27 @@ const withoutAttribute = (index: number): Options => ({
 const withAttribute = (index: number, other: Buffer): Options => ({
   attributes: (usual) => usual.map((one, i) => (i === index ? other : one)),
 })
+const middleKey = makeKey('p256')
+const middleOf = (): TestCertificate =>
+  makeCertificate({
+    key: middleKey,
+    issuer: root,
+    subject: 'CN=Renewed',
+    extensions: CA_EXTENSIONS,
+  })
+/** Two certificates of one authority, with one name and one key. */
+const original = middleOf()
+const renewed = middleOf()
+const belowBoth = signerWith({ issuer: original })
+
+/** A token of a signer below them, which names the renewed one. */
+const limited = (...embedded: readonly TestCertificate[]): Buffer =>
+  token({
+    signer: belowBoth,
+    certificates: [belowBoth, ...embedded].map(({ der }) => der),
+    ...withAttribute(2, signingCertificateV2(essV2(belowBoth), essV2(renewed))),
+  })
+
 const part = (index: number, other: Buffer): Options => ({
   parts: (usual) => usual.map((one, i) => (i === index ? other : one)),
 })
@@ -450,6 +471,7 @@ const CASES: readonly Case[] = [
   c('wrong_ess_path', 'certificate', 'to others than CN=Middle', () =>
     below({ subject: 'CN=Middle' }, {}, (end) => signingCertificate(essV1(end), essV1(root))),
   ),
+  c('wrong_ess_path', 'certificate', 'to others than CN=Renewed', () => limited(original)),
   c('stray_certificate', 'certificate', 'CN=Stray', () => {
     const stray = makeCertificate({ key: otherKey, subject: 'CN=Stray', issuer: elsewhere })
     return token({ certificates: [signer.der, stray.der] })
@@ -488,6 +510,15 @@ describe('verifyToken refuses', () => {
     const pinned = token(withAttribute(2, signingCertificateV2(essV2(signer), essV2(root))))
     expect(verify(pinned, [signer]).chain).toHaveLength(1)
     expect(verify(pinned).chain).toHaveLength(2)
+  })
+
+  it('no token for a path beside the one that it names', () => {
+    const print = digest('sha256', renewed.der).toString('hex').toUpperCase()
+    for (const embedded of [[renewed], [original, renewed], [renewed, original]]) {
+      const { chain } = verify(limited(...embedded))
+      expect(chain).toHaveLength(3)
+      expect(chain[1]?.fingerprint.replaceAll(':', '')).toBe(print)
+    }
   })
 
   it.each(CASES)('$code: $says', (one) => {

@@ -20,6 +20,9 @@ interface Fault {
   readonly message: string
 }
 
+/** Why a path that is right by itself is not taken; undefined when it is. */
+export type PathRule = (path: readonly Certificate[]) => Fault | undefined
+
 const isSame = (a: Certificate, b: Certificate): boolean => a === b || sameBytes(a.raw, b.raw)
 const has = (list: readonly Certificate[], one: Certificate): boolean =>
   list.some((other) => isSame(other, one))
@@ -114,6 +117,7 @@ function refuse({ code, message }: Fault): never {
  * The path from `signer` to the first anchor that it can be made to. An anchor is held to the same
  * rules as the others, its validity included; only its own signature does not count. A signer that
  * is itself an anchor needs no other.
+ * @param rule what else each path is held to: one that breaks it is passed over for the next
  * @throws TimestampError of the stage `certificate`: the reason why the first path does not do
  */
 export function findPath(
@@ -121,6 +125,7 @@ export function findPath(
   embedded: readonly Certificate[],
   anchors: readonly Certificate[],
   time: Instant,
+  rule: PathRule,
 ): readonly Certificate[] {
   const candidates = [...anchors, ...embedded.filter((one) => !has(anchors, one))]
   let steps = 0
@@ -129,7 +134,8 @@ export function findPath(
   const search = (trail: readonly Certificate[]): readonly Certificate[] | undefined => {
     const last = trail[trail.length - 1] ?? signer
     if (has(anchors, last)) {
-      const fault = trail.map((_, i) => faultAt(trail, i, time)).find((one) => one !== undefined)
+      const faults = trail.map((_, i) => faultAt(trail, i, time))
+      const fault = faults.find((one) => one !== undefined) ?? rule(trail)
       first ??= fault
       return fault === undefined ? trail : undefined
     }

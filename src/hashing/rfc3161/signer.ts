@@ -6,7 +6,7 @@ import { DIRECTORY_NAME, readSignedAttributes, type SignedAttributes, tells } fr
 import { type Certificate, KEY_USAGE_BITS } from './certificate.js'
 import { TimestampError } from './errors.js'
 import { nameKey } from './names.js'
-import { TIME_STAMPING } from './path.js'
+import { type PathRule, TIME_STAMPING } from './path.js'
 import { type SignedData, type SignerId, TST_INFO } from './signed-data.js'
 
 const SIGNER_USAGES: ReadonlySet<number> = new Set([
@@ -137,15 +137,22 @@ export function checkProfile(certificate: Certificate, tsa: DerNode | undefined)
 /**
  * Further ESSCertIDs, if there are any, limit the certificates that the path may go by (RFC 5035,
  * section 3). The anchor at its end is trusted anyhow, and the path need not go by all of them.
- * @throws TimestampError `wrong_ess_path`
+ * @returns the rule that tells why a path breaks this: `wrong_ess_path`
  */
-export function checkEssPath(attributes: SignedAttributes, path: readonly Certificate[]): void {
-  for (const [, ...others] of attributes.essCertIds) {
-    if (others.length === 0) continue
-    for (const certificate of path.slice(1, -1)) {
-      if (others.some((id) => tells(id, certificate))) continue
-      const what = `the attribute signingCertificate limits the path to others than ${certificate.subject}`
-      throw new TimestampError('wrong_ess_path', what)
-    }
+export function essPathRule({ essCertIds }: SignedAttributes): PathRule {
+  const limits = essCertIds.map(([, ...others]) => others).filter((ids) => ids.length > 0)
+  // Many paths may be tried, and a token may name many certificates: each is looked for once.
+  const known = new Map<Certificate, boolean>()
+  const isNamed = (certificate: Certificate): boolean => {
+    const named =
+      known.get(certificate) ?? limits.every((ids) => ids.some((id) => tells(id, certificate)))
+    known.set(certificate, named)
+    return named
+  }
+  return (path) => {
+    const other = path.slice(1, -1).find((certificate) => !isNamed(certificate))
+    if (other === undefined) return undefined
+    const message = `the attribute signingCertificate limits the path to others than ${other.subject}`
+    return { code: 'wrong_ess_path', message }
   }
 }

@@ -8,7 +8,7 @@ import { TimestampError } from './errors.js'
 import { StructureError } from './fields.js'
 import { findPath, refuseStrays } from './path.js'
 import { readSignedData } from './signed-data.js'
-import { checkEssPath, checkProfile, checkSignature } from './signer.js'
+import { checkProfile, checkSignature, essPathRule } from './signer.js'
 import { readTstInfo, type TstInfo } from './tst-info.js'
 
 /** One certificate of the path that a timestamp was verified with. */
@@ -107,8 +107,8 @@ function verify(
   const trusted = anchors.certificates
   const { certificate, attributes } = checkSignature(data, [...data.certificates, ...trusted])
   checkProfile(certificate, info.tsa)
-  const path = findPath(certificate, data.certificates, trusted, info.time)
-  checkEssPath(attributes, path)
+  const rule = essPathRule(attributes)
+  const path = findPath(certificate, data.certificates, trusted, info.time, rule)
   refuseStrays(data.certificates, trusted)
   return {
     time: info.time,
