@@ -2,6 +2,7 @@ import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres'
 import pg from 'pg'
 import { BytesError } from '../domain/errors.js'
 import type { Log } from '../domain/ports.js'
+import { lostClientOptions, optionsOf, withoutOptions } from './session.js'
 import { domainError } from './sqlstate.js'
 
 export interface Database {
@@ -28,17 +29,23 @@ const STATEMENT_TIMEOUT = '-c statement_timeout=30000'
  * by index, always. The timeouts (in milliseconds) keep a job that someone has locked from holding
  * up the others; a lock must be waited for longer than Postgres takes to see a deadlock (1 s).
  */
-const UPLOAD_SESSION = [
-  'plan_cache_mode=force_generic_plan',
-  ...['seqscan', 'hashjoin', 'mergejoin'].map((plan) => `enable_${plan}=off`),
-  'jit=off',
-  'lock_timeout=3000',
-  'statement_timeout=30000',
+const UPLOAD_SESSION = optionsOf({
+  plan_cache_mode: 'force_generic_plan',
+  enable_seqscan: 'off',
+  enable_hashjoin: 'off',
+  enable_mergejoin: 'off',
+  jit: 'off',
+  lock_timeout: 3_000,
+  statement_timeout: 30_000,
   // A process that stood still must not commit what it had at hand long ago: see flows/sweep.ts.
-  'idle_session_timeout=600000',
-]
-  .map((setting) => `-c ${setting}`)
-  .join(' ')
+  idle_session_timeout: 600_000,
+})
+/**
+ * Longest pause inside a transaction, in milliseconds, unless the URI says otherwise. The relay
+ * waits up to 10 s for the broker's confirms in it; uploads never wait, and others wait for them.
+ */
+const PAUSE_MS = 60_000
+const UPLOAD_PAUSE_MS = 15_000
 /** Longest wait for the answer to a statement, in milliseconds, for a database that is frozen. */
 const QUERY_TIMEOUT_MS = 35_000
 
@@ -49,7 +56,7 @@ const QUERY_TIMEOUT_MS = 35_000
  */
 export function openDatabase(uri: string, poolSize: number, log: Log): Database {
   const { connectionString, given } = withoutOptions(uri)
-  const open = (max: number, options: string): pg.Pool => {
+  const open = (max: number, pauseMs: number, options: string): pg.Pool => {
     const pool = new pg.Pool({
       connectionString,
       max,
@@ -57,7 +64,7 @@ export function openDatabase(uri: string, poolSize: number, log: Log): Database 
       connectionTimeoutMillis: 5_000,
       query_timeout: QUERY_TIMEOUT_MS,
       keepAlive: true,
-      options: `${STATEMENT_TIMEOUT} ${given} ${options}`,
+      options: `${STATEMENT_TIMEOUT} ${lostClientOptions(pauseMs)} ${given} ${options}`,
     })
     // The driver tells of a lost connection by an event as well, in between statements and even
     // before whoever asked for it has it: without a listener the event would end the process.
@@ -71,21 +78,12 @@ export function openDatabase(uri: string, poolSize: number, log: Log): Database 
   }
   const { least, most } = UPLOAD_CONNECTIONS
   const forUploads = Math.max(least, Math.min(most, Math.floor(poolSize / 4)))
-  const pool = open(poolSize - forUploads, SESSION)
-  const uploads = open(forUploads, `${SESSION} ${UPLOAD_SESSION}`)
+  const pool = open(poolSize - forUploads, PAUSE_MS, SESSION)
+  const uploads = open(forUploads, UPLOAD_PAUSE_MS, `${SESSION} ${UPLOAD_SESSION}`)
   const close = async (): Promise<void> => {
     await Promise.all([pool.end(), uploads.end()])
   }
   return { pool, uploads, drizzle: drizzle(pool), close }
-}
-
-/** The URI and its `options`, which would otherwise take the place of ours. */
-function withoutOptions(uri: string): { connectionString: string; given: string } {
-  const url = new URL(uri)
-  const given = url.searchParams.get('options')
-  if (given === null) return { connectionString: uri, given: '' }
-  url.searchParams.delete('options')
-  return { connectionString: url.href, given }
 }
 
 /**

@@ -4,12 +4,15 @@ import { dirname, join } from 'node:path'
 import { drizzle } from 'drizzle-orm/node-postgres'
 import { migrate } from 'drizzle-orm/node-postgres/migrator'
 import pg from 'pg'
+import { lostClientOptions, withoutOptions } from './session.js'
 import { translated } from './sqlstate.js'
 
 const PACKAGE = createRequire(import.meta.url).resolve('bytes/package.json')
 const FOLDER = join(dirname(PACKAGE), 'migrations')
 /** Any constant will do, as long as every instance takes the same ("bytes" in ASCII). */
 const LOCK_KEY = '422777283955'
+/** Longest pause between two statements of the migrations, which lock tables, in milliseconds. */
+const PAUSE_MS = 60_000
 
 /**
  * Applies the migrations that are missing, under a session advisory lock: of several instances
@@ -17,7 +20,12 @@ const LOCK_KEY = '422777283955'
  * @throws BytesError `database_unavailable`, or the database's own error when a migration fails
  */
 export async function applyMigrations(uri: string): Promise<void> {
-  const client = new pg.Client({ connectionString: uri, application_name: 'bytes-migrate' })
+  const { connectionString, given } = withoutOptions(uri)
+  const client = new pg.Client({
+    connectionString,
+    application_name: 'bytes-migrate',
+    options: `${lostClientOptions(PAUSE_MS)} ${given}`,
+  })
   // The failed query rejects as well; without a listener the event would end the process.
   client.on('error', () => undefined)
   await translated(async () => {

@@ -27,6 +27,7 @@ const SQLSTATES: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   '08': ['database_unavailable', 'the connection to the database was lost'],
   '42P01': ['database_unavailable', 'the database lacks a migration'],
   '42703': ['database_unavailable', 'the database lacks a migration'],
+  '25P03': ['database_unavailable', 'the connection to the database was idle for too long'],
   '25006': ['database_unavailable', 'the database is read-only'],
 }
 

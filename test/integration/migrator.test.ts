@@ -51,6 +51,28 @@ describe('applyMigrations', () => {
     }
   })
 
+  it('is ended by the server when it is lost: others wait for it', async () => {
+    const uri = await emptyDatabase()
+    await query(
+      uri,
+      `CREATE TABLE seen AS SELECT name, reset_val FROM pg_settings LIMIT 0;
+       CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+         INSERT INTO seen SELECT name, reset_val FROM pg_settings WHERE name IN
+           ('tcp_keepalives_idle', 'tcp_user_timeout', 'idle_in_transaction_session_timeout', 'work_mem');
+       END $$;
+       CREATE EVENT TRIGGER noting ON ddl_command_start EXECUTE FUNCTION note();`,
+    )
+    const given = new URL(uri)
+    given.searchParams.set('options', '-c work_mem=1MB')
+    await applyMigrations(given.href)
+    expect(await query(uri, 'SELECT DISTINCT name, reset_val FROM seen ORDER BY name')).toEqual([
+      { name: 'idle_in_transaction_session_timeout', reset_val: '60000' },
+      { name: 'tcp_keepalives_idle', reset_val: '30' },
+      { name: 'tcp_user_timeout', reset_val: '60000' },
+      { name: 'work_mem', reset_val: '1024' },
+    ])
+  })
+
   it('changes nothing the second time, and keeps what is stored', async () => {
     const uri = await emptyDatabase()
     await applyMigrations(uri)

@@ -18,6 +18,7 @@ const VHOSTS = [
   'lifecycle',
   'syscalls',
   'instances',
+  'frozen',
   'sigterm',
   'soak',
   'backup',

@@ -1,10 +1,11 @@
-/** A TCP port in front of a Postgres that listens on a Unix socket: it can come late and go away. */
+/** A TCP port in front of a Postgres that listens on a Unix socket: it can come late, go away and stand still. */
 import { once } from 'node:events'
-import { connect, createServer, type Server, type Socket } from 'node:net'
+import { connect, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
+import { createForwarding, type Forwarding } from './forwarding.js'
 import { freePort } from './ports.js'
 
-export interface PostgresProxy {
+export interface PostgresProxy extends Pick<Forwarding, 'freeze' | 'thaw'> {
   /** The database through the port, with a password for those who look for one in a log. */
   uri(password: string): string
   /** Accepts connections from now on. */
@@ -18,29 +19,13 @@ export async function postgresProxy(databaseUri: string): Promise<PostgresProxy>
   const { username, pathname, searchParams, port: suffix } = new URL(databaseUri)
   const path = join(searchParams.get('host') ?? '', `.s.PGSQL.${suffix || 5432}`)
   const port = await freePort()
-  const sockets = new Set<Socket>()
+  const forwarding = createForwarding()
   let server: Server | undefined
-  const forward = (client: Socket): void => {
-    const target = connect(path)
-    for (const [from, to] of [
-      [client, target],
-      [target, client],
-    ] as const) {
-      sockets.add(from)
-      // `close` follows.
-      from.on('error', () => undefined)
-      from.on('close', () => {
-        sockets.delete(from)
-        to.destroy()
-      })
-      from.pipe(to)
-    }
-  }
   return {
     uri: (password) =>
       `postgresql://${username}:${password}@127.0.0.1:${port}${pathname}?sslmode=disable`,
     open: async () => {
-      server = createServer(forward)
+      server = createServer((client) => forwarding.join(client, connect(path)))
       server.listen(port, '127.0.0.1')
       await once(server, 'listening')
     },
@@ -50,8 +35,10 @@ export async function postgresProxy(databaseUri: string): Promise<PostgresProxy>
       if (!closing) return
       const closed = once(closing, 'close')
       closing.close()
-      for (const socket of sockets) socket.destroy()
+      forwarding.destroy()
       await closed
     },
+    freeze: forwarding.freeze,
+    thaw: forwarding.thaw,
   }
 }

@@ -1,8 +1,9 @@
-/** A TCP proxy that can be cut, so that what is behind it seems to be gone. */
+/** A TCP proxy that can be cut, so that what is behind it seems to be gone, or stand still. */
 import { once } from 'node:events'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { type AddressInfo, connect, createServer } from 'node:net'
+import { createForwarding, type Forwarding } from './forwarding.js'
 
-export interface TcpProxy {
+export interface TcpProxy extends Pick<Forwarding, 'freeze' | 'thaw'> {
   readonly port: number
   /** Destroys all connections and refuses new ones. */
   cut(): Promise<void>
@@ -10,22 +11,8 @@ export interface TcpProxy {
 }
 
 export async function startProxy(host: string, port: number): Promise<TcpProxy> {
-  const sockets = new Set<Socket>()
-  const server = createServer((socket) => {
-    const upstream = connect(port, host)
-    for (const [one, other] of [
-      [socket, upstream],
-      [upstream, socket],
-    ] as const) {
-      sockets.add(one)
-      one.on('error', () => {})
-      one.on('close', () => {
-        sockets.delete(one)
-        other.destroy()
-      })
-      one.pipe(other)
-    }
-  })
+  const { join, destroy, freeze, thaw } = createForwarding()
+  const server = createServer((socket) => join(socket, connect(port, host)))
   const listen = async (on: number): Promise<void> => {
     server.listen(on, '127.0.0.1')
     await once(server, 'listening')
@@ -38,9 +25,11 @@ export async function startProxy(host: string, port: number): Promise<TcpProxy> 
       if (!server.listening) return
       const closed = once(server, 'close')
       server.close()
-      for (const socket of sockets) socket.destroy()
+      destroy()
       await closed
     },
     restore: () => listen(own),
+    freeze,
+    thaw,
   }
 }

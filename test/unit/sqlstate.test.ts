@@ -32,6 +32,7 @@ describe('SQLSTATEs', () => {
     ['08006', 'database_unavailable'],
     ['08P01', 'database_unavailable'],
     ['25006', 'database_unavailable'],
+    ['25P03', 'database_unavailable'],
     ['42P01', 'database_unavailable'],
     ['42703', 'database_unavailable'],
   ])('%s is %s', (code, expected) => {
