@@ -1,6 +1,5 @@
 /** Lists as answers: short ones whole, long ones in pieces while they are read. */
 import type { JsonText } from '../domain/models.js'
-import { arrayText } from '../domain/wire-text.js'
 import { type AppContext, json } from './route.js'
 import { transfer } from './transfer.js'
 
@@ -10,36 +9,59 @@ const AHEAD_LENGTH = 4 * 1024 * 1024
 const PIECE_LENGTH = 64 * 1024
 
 /** Answers with a JSON array of what is read. What fails before the answer begins is thrown. */
-export async function answerList(
+export function answerList(
   c: AppContext,
   values: AsyncIterable<JsonText>,
   headers: Record<string, string>,
 ): Promise<Response> {
-  const iterator = values[Symbol.asyncIterator]()
+  return answer(c, ['[', ']'], values, headers)
+}
+
+/** As `answerList`, with a JSON object, of members that are keys with their values already. */
+export function answerObject(c: AppContext, members: AsyncIterable<JsonText>): Promise<Response> {
+  return answer(c, ['{', '}'], members, {})
+}
+
+type Ends = readonly [begin: string, end: string]
+
+async function answer(
+  c: AppContext,
+  ends: Ends,
+  texts: AsyncIterable<JsonText>,
+  headers: Record<string, string>,
+): Promise<Response> {
+  const iterator = texts[Symbol.asyncIterator]()
   const ahead: JsonText[] = []
   for (let length = 0; length <= AHEAD_LENGTH; ) {
     const { done, value } = await iterator.next()
-    if (done) return json(c, arrayText(ahead), 200, headers)
+    if (done) return json(c, ends[0] + ahead.join(',') + ends[1], 200, headers)
     ahead.push(value)
     length += value.length
   }
-  const pieces = encoded(arrayPieces(ahead, iterator))
+  const pieces = encoded(piecesOf(ends, ahead, iterator))
   return transfer(c, pieces, 200, { 'content-type': 'application/json', ...headers })
 }
 
-async function* arrayPieces(
+async function* piecesOf(
+  [begin, end]: Ends,
   ahead: JsonText[],
   iterator: AsyncIterator<JsonText>,
 ): AsyncGenerator<string> {
   try {
-    let before = '['
-    for (;;) {
-      const value: JsonText | undefined = ahead.shift() ?? (await iterator.next()).value
-      if (value === undefined) break
+    let before = begin
+    // Not one by one with shift: they may be many, and it would move all others each time.
+    for (const value of ahead) {
       yield before + value
       before = ','
     }
-    yield ']'
+    ahead.length = 0
+    for (;;) {
+      const { done, value } = await iterator.next()
+      if (done) break
+      yield before + value
+      before = ','
+    }
+    yield end
   } finally {
     await iterator.return?.()
   }

@@ -67,6 +67,12 @@ export interface RawFileFilter {
   readonly mimeTypes: readonly string[]
 }
 
+/** How many raw files have a MIME type. */
+export interface MimeTypeCount {
+  readonly mimeType: string
+  readonly files: number
+}
+
 /** The job that files are uploaded for, and which of their sets of MIME types it has already. */
 export interface UploadTarget {
   readonly boefjeMeta: BoefjeMeta
@@ -141,8 +147,12 @@ export interface MetaRepository {
     slice: Slice<RawFileKey>,
   ): Promise<Listed<StoredContent, RawFileKey>>
   endOfRawFiles(filter: RawFileFilter, slice: Slice<RawFileKey>): Promise<End<RawFileKey>>
-  /** Number of raw files for each MIME type. */
-  countMimeTypes(filter: RawFileFilter): Promise<Map<string, number>>
+  /** In the database's order of texts. Each slice takes a look at all raw files of the filter. */
+  countMimeTypes(
+    filter: RawFileFilter,
+    slice: Slice<string>,
+  ): Promise<Listed<MimeTypeCount, string>>
+  endOfMimeTypes(filter: RawFileFilter, slice: Slice<string>): Promise<End<string>>
 
   /** @returns undefined when there is no such job */
   findUploadTarget(

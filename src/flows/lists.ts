@@ -1,6 +1,6 @@
 import type { End, Listed, Page, Slice } from '../domain/meta-repository.js'
 
-/** Most rows that are read at once; the repository gives fewer of long ones. */
+/** Most rows that are read at once, if nothing else is said; the repository gives fewer of long ones. */
 const SLICE_ROWS = 100
 /** Fewest that are asked for. */
 const LEAST_ROWS = 4
@@ -25,13 +25,15 @@ export interface OpenList<Row, Key> {
 /**
  * Opens a list of any length, so that memory does not grow with it. Where a list of several slices
  * ends is settled now; what is added or deleted before that meanwhile may be in it or not.
+ * @param sliceRows most rows that are read at once
  */
 export async function openList<Row, Key>(
   source: ListSource<Row, Key>,
   page: Page<Key>,
+  sliceRows = SLICE_ROWS,
 ): Promise<OpenList<Row, Key>> {
   const { limit } = page
-  const { rows, next } = await source.slice({ ...page, limit: Math.min(limit, SLICE_ROWS) })
+  const { rows, next } = await source.slice({ ...page, limit: Math.min(limit, sliceRows) })
   const rest = limit - rows.length
   const end =
     next === undefined || rest === 0
@@ -41,8 +43,8 @@ export async function openList<Row, Key>(
   if (next === undefined || until === undefined) {
     return { first: rows, isWhole: true, rows: inTurn(rows), next: more ? next : undefined }
   }
-  const part = { after: next, until, limit: nextLimit(rows) }
-  const all = { [Symbol.asyncIterator]: () => follow(source, rows, part) }
+  const part = { after: next, until, limit: nextLimit(rows, sliceRows) }
+  const all = { [Symbol.asyncIterator]: () => follow(source, rows, part, sliceRows) }
   return { first: rows, isWhole: false, rows: all, next: more ? until : undefined }
 }
 
@@ -58,6 +60,7 @@ async function* follow<Row, Key>(
   source: ListSource<Row, Key>,
   first: readonly Row[],
   { until, ...begin }: Slice<Key>,
+  sliceRows: number,
 ): AsyncGenerator<Row> {
   yield* first
   let { after, limit } = begin
@@ -65,11 +68,11 @@ async function* follow<Row, Key>(
     const part = await source.slice({ after, until, limit, offset: 0 })
     yield* part.rows
     after = part.next
-    limit = nextLimit(part.rows)
+    limit = nextLimit(part.rows, sliceRows)
   } while (after !== undefined)
 }
 
 /** Rows that a slice has no room for are read in vain: after few rows, not many more are asked for. */
-function nextLimit(rows: readonly unknown[]): number {
-  return Math.min(SLICE_ROWS, Math.max(LEAST_ROWS, 2 * rows.length))
+function nextLimit(rows: readonly unknown[], sliceRows: number): number {
+  return Math.min(sliceRows, Math.max(LEAST_ROWS, 2 * rows.length))
 }

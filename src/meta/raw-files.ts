@@ -1,4 +1,4 @@
-import { and, arrayContains, asc, desc, eq, gt, inArray, type SQL, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, gt, type SQL, sql } from 'drizzle-orm'
 import type { NodePgDatabase } from 'drizzle-orm/node-postgres'
 import type { RawFileKey } from '../domain/cursor.js'
 import type {
@@ -10,14 +10,15 @@ import type {
 } from '../domain/meta-repository.js'
 import type { StoredContent, StoredRawFile } from '../domain/models.js'
 import { endOf, oneMore } from './keyset.js'
+import { matches } from './raw-file-filter.js'
 import { blobColumns, storedRawFileColumns, toBlob, toStoredRawFile } from './rows.js'
-import { blob, boefjeMeta, normalizerMeta, rawFile, signingProvider } from './schema.js'
+import { blob, boefjeMeta, rawFile, signingProvider } from './schema.js'
 import { listedJobColumns, listedWithJobs } from './slices.js'
 import { translated } from './sqlstate.js'
 
 type RawFiles = Pick<
   MetaRepository,
-  'findRawFile' | 'findBlob' | 'listRawFiles' | 'listContents' | 'endOfRawFiles' | 'countMimeTypes'
+  'findRawFile' | 'findBlob' | 'listRawFiles' | 'listContents' | 'endOfRawFiles'
 >
 
 /** The part of the meta repository that looks raw files up. */
@@ -52,17 +53,6 @@ export function createRawFiles(db: NodePgDatabase): RawFiles {
     listRawFiles: (filter, slice) => translated(() => listRawFiles(db, filter, slice)),
     listContents: (filter, slice) => translated(() => listContents(db, filter, slice)),
     endOfRawFiles: (filter, slice) => translated(() => endOfRawFiles(db, filter, slice)),
-    countMimeTypes: (filter) =>
-      translated(async () => {
-        const mimeType = sql<string>`unnest(${rawFile.mimeTypes})`.as('mime_type')
-        const each = db.select({ mimeType }).from(rawFile).where(matches(filter)).as('each')
-        const rows = await db
-          .select({ mimeType: each.mimeType, files: sql<string>`count(*)` })
-          .from(each)
-          .groupBy(each.mimeType)
-          .orderBy(each.mimeType)
-        return new Map(rows.map((row) => [row.mimeType, Number(row.files)]))
-      }),
   }
 }
 
@@ -148,16 +138,4 @@ function isBeyond({ until }: Slice<RawFileKey>): SQL<boolean> {
 /** What the raw files of a slice meet: the filter, and that they come after its key. */
 function ofSlice(filter: RawFileFilter, { after }: Slice<RawFileKey>): SQL | undefined {
   return and(matches(filter), after === undefined ? undefined : gt(rawFile.seq, after))
-}
-
-function matches(filter: RawFileFilter): SQL | undefined {
-  const { organizations, boefjeMetaId, normalized, rawIds, mimeTypes } = filter
-  const consumed = sql`exists (select 1 from ${normalizerMeta} where ${normalizerMeta.rawFileId} = ${rawFile.id})`
-  return and(
-    organizations.length > 0 ? inArray(rawFile.organization, [...organizations]) : undefined,
-    boefjeMetaId === undefined ? undefined : eq(rawFile.boefjeMetaId, boefjeMetaId),
-    normalized === undefined ? undefined : normalized ? consumed : sql`not ${consumed}`,
-    rawIds.length > 0 ? inArray(rawFile.id, [...rawIds]) : undefined,
-    mimeTypes.length > 0 ? arrayContains(rawFile.mimeTypes, [...mimeTypes]) : undefined,
-  )
 }

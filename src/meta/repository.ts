@@ -3,6 +3,7 @@ import type { MetaRepository } from '../domain/meta-repository.js'
 import type { Database } from './client.js'
 import { createCounts } from './counts.js'
 import { createJobs } from './jobs.js'
+import { createMimeTypes } from './mime-types.js'
 import { createOutboxState } from './outbox.js'
 import { createRawFiles } from './raw-files.js'
 import { translated } from './sqlstate.js'
@@ -19,6 +20,7 @@ export function createMetaRepository({ drizzle, pool, uploads }: Database): Meta
   return {
     ...createJobs(drizzle),
     ...createRawFiles(drizzle),
+    ...createMimeTypes(drizzle),
     ...createUploads(uploads),
     ...createCounts(pool),
     ...createOutboxState(pool),

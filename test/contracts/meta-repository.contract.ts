@@ -252,8 +252,66 @@ export function metaRepositoryContract(
           for (const type of found.flatMap(({ rawFile }) => rawFile.mimeTypes)) {
             counts.set(type, (counts.get(type) ?? 0) + 1)
           }
-          expect(await meta.countMimeTypes(whole), label).toEqual(counts)
+          const { rows } = await meta.countMimeTypes(whole, { limit: 100 })
+          expect(new Map(rows.map(({ mimeType, files }) => [mimeType, files])), label).toEqual(
+            counts,
+          )
         }
+      })
+
+      it('have their MIME types counted in slices, in one order', async () => {
+        const types = [
+          '',
+          ' ',
+          '10',
+          '9',
+          'A',
+          'B/c',
+          'a',
+          'a b',
+          'a-b',
+          'ab',
+          'Ä',
+          'é',
+          '𝒳',
+          '\uffff',
+        ]
+        await storedFiles(meta, [types, ['a', 'z'], ...types.map((type) => [type])], {
+          organization,
+        })
+        const filter = { ...everything, organizations: [organization] }
+        const whole = await meta.countMimeTypes(filter, { limit: 100 })
+        expect(whole.next).toBeUndefined()
+        const found = new Map(whole.rows.map(({ mimeType, files }) => [mimeType, files]))
+        expect(found).toEqual(
+          new Map([...types, 'z'].map((t) => [t, t === 'a' ? 3 : t === 'z' ? 1 : 2])),
+        )
+        const keys = whole.rows.map(({ mimeType }) => mimeType)
+        for (const limit of [1, 2, 7, keys.length]) {
+          const rows: (typeof whole.rows)[number][] = []
+          let after: string | undefined
+          do {
+            const slice = await meta.countMimeTypes(filter, { limit, after })
+            rows.push(...slice.rows)
+            expect(slice.rows.length).toBeLessThanOrEqual(limit)
+            const end = await meta.endOfMimeTypes(filter, { limit, after })
+            expect(end).toEqual({
+              last: slice.rows.at(-1)?.mimeType,
+              more: slice.next !== undefined,
+            })
+            after = slice.next
+          } while (after !== undefined)
+          expect(rows).toEqual(whole.rows)
+        }
+        const part = await meta.countMimeTypes(filter, {
+          limit: 100,
+          after: keys[2],
+          until: keys[9],
+        })
+        expect(part).toEqual({ rows: whole.rows.slice(3, 10), next: undefined })
+        const none = { limit: 5, after: keys.at(-1) }
+        expect(await meta.countMimeTypes(filter, none)).toEqual({ rows: [], next: undefined })
+        expect(await meta.endOfMimeTypes(filter, none)).toEqual({ last: undefined, more: false })
       })
     })
 

@@ -174,9 +174,16 @@ const QUERIES: Record<string, (meta: MetaRepository) => Promise<unknown>> = {
     m.listRawFiles(filter({ boefjeMetaId: id('job', 7), normalized: true }), { limit: 10 }),
   'a raw file': (m) => m.findRawFile(id('raw', 77)),
   'a blob': (m) => m.findBlob('org-77', 'sha512:77'),
-  'types of an organization': (m) => m.countMimeTypes(filter({ organizations: [organization] })),
-  'types of a job': (m) => m.countMimeTypes(filter({ boefjeMetaId: id('job', 7) })),
-  'types of rare files': (m) => m.countMimeTypes(filter({ mimeTypes: ['rare/type'] })),
+  'types of an organization': (m) =>
+    m.countMimeTypes(filter({ organizations: [organization] }), { limit: 20_000 }),
+  'types of an organization after one': (m) =>
+    m.countMimeTypes(filter({ organizations: [organization] }), { limit: 20_000, after: 'a' }),
+  'the end of the types of an organization': (m) =>
+    m.endOfMimeTypes(filter({ organizations: [organization] }), { limit: 80_000, after: 'a' }),
+  'types of a job': (m) =>
+    m.countMimeTypes(filter({ boefjeMetaId: id('job', 7) }), { limit: 20_000 }),
+  'types of rare files': (m) =>
+    m.countMimeTypes(filter({ mimeTypes: ['rare/type'] }), { limit: 20_000 }),
   'a job': (m) => m.findBoefjeMeta(id('job', 7)),
   'the latest jobs of an organization': (m) =>
     m.listBoefjeMeta({ organization, descending: true }, PAGE),

@@ -1,15 +1,22 @@
 import { z } from 'zod'
 import { encodeBase64 } from '../../domain/base64-encoder.js'
 import { type RawFileKey, rawFileCursor } from '../../domain/cursor.js'
-import type { Listed, MetaRepository, RawFileFilter, Slice } from '../../domain/meta-repository.js'
+import type {
+  Listed,
+  MetaRepository,
+  MimeTypeCount,
+  RawFileFilter,
+  Slice,
+} from '../../domain/meta-repository.js'
 import type { StoredContent } from '../../domain/models.js'
-import { objectText, rawFileText } from '../../domain/wire-text.js'
+import { rawFileText } from '../../domain/wire-text.js'
 import { type ListSource, type OpenList, openList } from '../../flows/lists.js'
+import { openMimeTypes } from '../../flows/mime-types.js'
 import { checkContents, openContent, type RetrievePorts } from '../../flows/retrieve.js'
 import { hasBody } from '../body-stream.js'
-import { answerList, encoded, textsOf } from '../lists.js'
+import { answerList, answerObject, encoded, textsOf } from '../lists.js'
 import { PAGE_HEADERS, pageHeaders } from '../paging.js'
-import { type AppContext, json, type Route, route } from '../route.js'
+import { type AppContext, type Route, route } from '../route.js'
 import * as schemas from '../schemas.js'
 import { transfer } from '../transfer.js'
 
@@ -76,8 +83,10 @@ export function rawListRoutes(retrieve: RetrievePorts): Route[] {
         200: { description: 'Counts', schema: z.record(z.string(), z.number().int()) },
       },
       handle: async ({ c, query }) => {
-        const counts = await meta.countMimeTypes(filterOf({ ...query, raw_ids: [] }))
-        return json(c, objectText([...counts].map(([type, n]) => [type, String(n)])))
+        const counts = await openMimeTypes(meta, filterOf({ ...query, raw_ids: [] }))
+        const memberOf = ({ mimeType, files }: MimeTypeCount) =>
+          `${JSON.stringify(mimeType)}:${files}`
+        return answerObject(c, textsOf(counts, memberOf))
       },
     }),
   ]
