@@ -99,7 +99,10 @@ async function composeUploads(
       ingestFile: (boefjeMetaId, file) => ingestFile(ports, boefjeMetaId, file),
       log,
     },
-    settings.uploadExpiryHours * 60 * 60 * 1000,
+    {
+      lifetimeMs: settings.uploadExpiryHours * 60 * 60 * 1000,
+      unfinished: settings.maxResumableUploads,
+    },
   )
 }
 

@@ -157,6 +157,12 @@ const VARIABLES = {
     '24',
     integer(1, 8760),
   ),
+  maxResumableUploads: variable(
+    'BYTES_MAX_RESUMABLE_UPLOADS',
+    'unfinished resumable uploads that there may be; more are answered 503 with `Retry-After`',
+    '10000',
+    integer(1, 10_000_000),
+  ),
   scrubBytesPerSecond: variable(
     'BYTES_SCRUB_BYTES_PER_SECOND',
     'bytes a second in which each process reads stored content again, to find what has gone bad; 0 reads none',

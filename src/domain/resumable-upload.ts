@@ -46,6 +46,8 @@ export interface UploadStore {
   finish(upload: ResumableUpload, rawId: Uuid): Promise<void>
   /** @returns false when there is no such upload */
   remove(id: Uuid): Promise<boolean>
+  /** How many uploads have bytes, or may get some. */
+  countUnfinished(): Promise<number>
   /** All that may be uploads, damaged ones too, with the time of the last change in milliseconds since 1970. */
   list(): Promise<{ readonly id: Uuid; readonly changedAt: number }[]>
 }

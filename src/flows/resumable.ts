@@ -22,6 +22,13 @@ export interface ResumablePorts {
   readonly log: Pick<Log, 'error'>
 }
 
+export interface ResumableLimits {
+  /** Milliseconds from the creation of an upload until it expires. */
+  readonly lifetimeMs: number
+  /** Most that may be unfinished at the same time, give or take those that begin at one moment. */
+  readonly unfinished: number
+}
+
 type Inspect = (content: AsyncIterable<Uint8Array>, upload: ResumableUpload) => ByteSource
 
 /** Uploads that come in parts, over several connections and restarts. */
@@ -30,7 +37,7 @@ export interface ResumableUploads {
   readonly locks: Exclusive
   /** Milliseconds from its creation to its end. */
   readonly lifetimeMs: number
-  /** @throws BytesError `boefje_meta_not_found`, `storage_full`, `storage_unavailable` */
+  /** @throws BytesError `boefje_meta_not_found`, `storage_full`, `storage_unavailable`, `busy` */
   create(upload: NewUpload): Promise<void>
   find(id: Uuid): Promise<ResumableUpload | undefined>
   /** See `UploadStore.append`. */
@@ -56,13 +63,33 @@ export interface ResumableUploads {
 /** An upload that has changed so lately is left alone: another instance may be writing to it. */
 const IN_USE_MS = 10 * 60 * 1000
 
-/** @param lifetimeMs milliseconds from the creation of an upload until it expires */
+/** How often unfinished uploads are counted at most, while nothing is heard of one that has ended. */
+const RECOUNT_MS = 1000
+
 export function createResumableUploads(
   { store, jobExists, ensureRoom, ingestFile, log }: ResumablePorts,
-  lifetimeMs: number,
+  { lifetimeMs, unfinished: most }: ResumableLimits,
 ): ResumableUploads {
   const locks = new Exclusive()
   const finishing = new Map<Uuid, Promise<Uuid | undefined>>()
+
+  /** At least so many are unfinished, as far as is known: until it is too many, nobody counts. */
+  let unfinished = most
+  let countedAt = Number.NEGATIVE_INFINITY
+  const expectPlace = async (): Promise<void> => {
+    if (unfinished >= most && performance.now() - countedAt > RECOUNT_MS) {
+      countedAt = performance.now()
+      unfinished = await store.countUnfinished()
+    }
+    if (unfinished < most) return
+    throw new BytesError(
+      'busy',
+      `there are ${most} unfinished uploads (BYTES_MAX_RESUMABLE_UPLOADS): finish or delete some`,
+    )
+  }
+  const oneHasEnded = (): void => {
+    countedAt = Number.NEGATIVE_INFINITY
+  }
 
   const ingestOnce = async (id: Uuid, inspect: Inspect): Promise<Uuid | undefined> => {
     const upload = await store.find(id)
@@ -72,6 +99,7 @@ export function createResumableUploads(
     const rawId = await ingestFile(boefjeMetaId, { name, tags, content })
     // A crash before this is done repeats the ingest, which then finds the same raw file.
     await store.finish(upload, rawId)
+    oneHasEnded()
     return rawId
   }
 
@@ -92,6 +120,8 @@ export function createResumableUploads(
       }
       // Once as an upload, and once more while it becomes a blob.
       await ensureRoom(2 * upload.size)
+      await expectPlace()
+      unfinished++
       await store.create(upload)
     },
     find: (id) => store.find(id),
@@ -105,6 +135,7 @@ export function createResumableUploads(
     },
     remove: async (id) => {
       await finishing.get(id)?.catch(() => undefined)
+      oneHasEnded()
       return store.remove(id)
     },
     sweep: async () => {

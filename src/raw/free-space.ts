@@ -6,11 +6,15 @@ import { FULL, storageErrors } from './storage-errors.js'
 const FRESH_MS = 500
 const FRESH_BYTES = 64 * 1024 * 1024
 
+/** Of a file system with room for so many files only (inodes), the part that stays free if bytes do. */
+const FILES_RESERVE = 0.01
+
 /** Watches the free space of a file system, so that uploads end before it is full. */
 export class FreeSpace {
   readonly #path: string
   readonly #reserve: number
   #left = 0
+  #hasFiles = true
   #looked = Number.NEGATIVE_INFINITY
   #taken = 0
 
@@ -34,11 +38,15 @@ export class FreeSpace {
    * @throws BytesError `storage_full`, `storage_unavailable`
    */
   async expect(bytes: number): Promise<void> {
-    this.#left = await this.free()
+    const { bavail, bsize, files, ffree } = await storageErrors(() => statfs(this.#path))
+    this.#left = bavail * bsize
     this.#looked = performance.now()
     this.#taken = 0
+    // Some file systems make them as they need them, and count none.
+    this.#hasFiles = this.#reserve === 0 || files === 0 || ffree >= FILES_RESERVE * files
     if (this.#allows(bytes)) return
-    throw new BytesError('storage_full', `${FULL}: ${this.#reserve} bytes of it are kept free`)
+    const kept = this.#hasFiles ? `${this.#reserve} bytes of it` : 'the last of its files (inodes)'
+    throw new BytesError('storage_full', `${FULL}: ${kept} are kept free`)
   }
 
   /**
@@ -54,6 +62,6 @@ export class FreeSpace {
   }
 
   #allows(bytes: number): boolean {
-    return this.#left - bytes >= this.#reserve
+    return this.#hasFiles && this.#left - bytes >= this.#reserve
   }
 }

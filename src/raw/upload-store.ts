@@ -217,6 +217,12 @@ export async function openUploadStore(options: UploadStoreOptions): Promise<Uplo
         return found === true
       }),
 
+    countUnfinished: () =>
+      storageErrors(async () => {
+        const names = (await readdir(directory).catch(absent)) ?? []
+        return names.filter((name) => name.endsWith('.data')).length
+      }),
+
     list: () =>
       storageErrors(async () => {
         const changes = new Map<Uuid, number>()

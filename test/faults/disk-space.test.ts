@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { rm, statfs, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { rowCounts, untilHealthy } from '../acceptance/helpers.js'
+import { eventually, rowCounts, untilHealthy } from '../acceptance/helpers.js'
 import { auditFindings } from '../support/audit.js'
 import { type Client, login } from '../support/client.js'
 import { isFull } from '../support/fault-report.js'
@@ -153,6 +153,30 @@ it('a disk without a free name refuses with 507', async ({ skip }) => {
   await expectRecovered('again')
   expect(await auditFindings(store)).toEqual([])
 }, 1_800_000)
+
+it('the last names are left to others if some space is', async ({ skip }) => {
+  if (!mounted) skipFor(skip, 'no file system may be mounted here')
+  tallyOf('disk', 'uploads to a disk with few names').tried = WAYS.length * SIZES.length
+  await service.stop()
+  service = await store.start({ BYTES_DISK_RESERVE_BYTES: '1' })
+  client = await login(service.url)
+  expect(await tryAll('org', [])).toEqual([])
+  const free = async (): Promise<number> => (await statfs(store.dataDir)).ffree
+  const names: string[] = []
+  while ((await free()) > 3) {
+    names.push(join(store.dataDir, `name-${names.length}`))
+    await writeFile(names.at(-1) ?? '', '')
+  }
+  // What is free is looked at now and then.
+  await eventually(async () => {
+    const health = await client.request('/health')
+    return health.status === 503 && (await health.text()).includes('inodes')
+  }, 'it is known')
+  expect(await tryAll('org', [507])).toEqual([])
+  expect(await free()).toBe(3)
+  for (const path of names) await rm(path)
+  await expectRecovered('again')
+})
 
 it('a resumable upload that met a full disk goes on when there is space', async ({ skip }) => {
   if (!mounted) skipFor(skip, 'no file system may be mounted here')

@@ -217,7 +217,7 @@ describe('the store', () => {
 })
 
 describe('the flow', () => {
-  const flow = (ports: Partial<ResumablePorts> = {}) =>
+  const flow = (ports: Partial<ResumablePorts> = {}, unfinished = 100) =>
     createResumableUploads(
       {
         store,
@@ -227,7 +227,7 @@ describe('the flow', () => {
         log: silentLog,
         ...ports,
       },
-      24 * HOUR,
+      { lifetimeMs: 24 * HOUR, unfinished },
     )
 
   it('creates nothing without a job or room', async () => {
@@ -303,6 +303,32 @@ describe('the flow', () => {
     end(RAW)
     expect([await finished, await removed]).toEqual([RAW, true])
     expect(await store.find(id)).toBeUndefined()
+  })
+
+  it('creates no more than there may be unfinished', async () => {
+    const uploads = flow({}, 2)
+    const start = async (): Promise<string> => {
+      const id = randomUUID()
+      const rest = { boefjeMetaId: JOB, name: '', tags: [], metadata: '', reprDigest: null }
+      await uploads.create({ id, size: 0, ...rest })
+      return id
+    }
+    const refused = expect.objectContaining({
+      code: 'busy',
+      message: expect.stringContaining('BYTES_MAX_RESUMABLE_UPLOADS'),
+    })
+    // One is there from before.
+    await create(3)
+    const first = await start()
+    await expect(start()).rejects.toEqual(refused)
+    expect(await store.countUnfinished()).toBe(2)
+    // What is finished or gone makes room at once.
+    expect(await uploads.finish(first, asIs)).toBe(RAW)
+    const second = await start()
+    await expect(start()).rejects.toEqual(refused)
+    expect(await uploads.remove(second)).toBe(true)
+    await start()
+    await expect(start()).rejects.toEqual(refused)
   })
 
   it('sweeps what has expired, but nothing in use', async () => {
