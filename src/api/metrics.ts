@@ -2,6 +2,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { BytesError } from '../domain/errors.js'
 import type { Counts } from '../flows/counts.js'
 import type { TimestamperObserver } from '../flows/timestamper.js'
+import { organizationSamples } from './organization-metrics.js'
 import { createTimestampMetrics } from './timestamp-metrics.js'
 
 export interface Metrics {
@@ -38,18 +39,6 @@ export function createMetrics(version: string, readCounts: () => Promise<Counts>
     help: 'Time to answer HTTP requests, by route, method and status.',
     labelNames: ['route', 'method', 'status'],
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
-    registers,
-  })
-  const storedBytes = new Gauge({
-    name: 'bytes_stored_bytes',
-    help: 'Size of the stored blobs, by organization.',
-    labelNames: ['organization_id'],
-    registers,
-  })
-  const savedBytes = new Gauge({
-    name: 'bytes_deduplicated_bytes',
-    help: 'Size of uploaded content that was stored already, by organization.',
-    labelNames: ['organization_id'],
     registers,
   })
   const blobs = new Gauge({
@@ -106,24 +95,18 @@ export function createMetrics(version: string, readCounts: () => Promise<Counts>
         throw error
       })
       databaseUp.set(counts ? 1 : 0)
-      storedBytes.reset()
-      savedBytes.reset()
       blobs.reset()
       outboxEvents.remove()
       outboxAge.remove()
       unverifiedAge.remove()
       timestamps.setPending(counts?.pendingHashes)
-      if (!counts) return contractGauges(undefined) + (await registry.metrics())
-      for (const row of counts.organizations) {
-        const labels = { organization_id: row.organization }
-        storedBytes.set(labels, row.storedBytes)
-        savedBytes.set(labels, row.savedBytes)
-      }
+      const ofOrganizations = await organizationSamples(counts?.organizations)
+      if (!counts) return ofOrganizations + (await registry.metrics())
       for (const [keyId, count] of counts.blobsByKey) blobs.set({ key_id: keyId ?? 'none' }, count)
       outboxEvents.set(counts.outbox.depth)
       outboxAge.set(counts.outbox.oldestAgeSeconds)
       unverifiedAge.set(counts.oldestUnverifiedSeconds)
-      return contractGauges(counts.organizations) + (await registry.metrics())
+      return ofOrganizations + (await registry.metrics())
     },
     observeRequest: ({ route, method, status, seconds }) => {
       requests.observe({ route, method, status }, seconds)
@@ -132,29 +115,4 @@ export function createMetrics(version: string, readCounts: () => Promise<Counts>
     countBlobError: (code) => blobErrors.inc({ code }),
     timestamps,
   }
-}
-
-/**
- * The two gauges that existing dashboards read, to the letter of the protocol: values are floats
- * with a fraction, which prom-client does not write. Without samples when the database is away.
- */
-function contractGauges(organizations: Counts['organizations'] | undefined): string {
-  const total = organizations && `bytes_database_organizations_total ${organizations.length}.0\n`
-  const files = organizations?.map(
-    ({ organization, rawFiles }) =>
-      `bytes_database_raw_files_total{organization_id="${escapeLabel(organization)}"} ${rawFiles}.0\n`,
-  )
-  return (
-    '# HELP bytes_database_organizations_total Total amount of organizations in the bytes database.\n' +
-    '# TYPE bytes_database_organizations_total gauge\n' +
-    (total ?? '') +
-    '# HELP bytes_database_raw_files_total Total amount of raw files in the bytes database.\n' +
-    '# TYPE bytes_database_raw_files_total gauge\n' +
-    (files?.join('') ?? '')
-  )
-}
-
-/** Label values escape backslash, double quote and newline, nothing else. */
-function escapeLabel(value: string): string {
-  return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')
 }
