@@ -102,7 +102,7 @@ it('goes on with a new client that knows its address', async () => {
       onError: reject,
       onChunkComplete: (_, accepted) => {
         if (accepted < 2 * MEBIBYTE) return
-        void first.abort().then(() => resolve(first.url ?? ''))
+        first.abort().then(() => resolve(first.url ?? ''), reject)
       },
     })
     first.start()

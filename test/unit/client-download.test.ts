@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
+import { readdirSync, writeFileSync } from 'node:fs'
 import {
   chmod,
   lstat,
@@ -220,7 +221,7 @@ describe('a download', () => {
     await rm(path)
     const late = await failureOf(id, path, {
       overwrite: false,
-      onProgress: () => void writeFile(path, 'meanwhile'),
+      onProgress: () => writeFileSync(path, 'meanwhile'),
     })
     expect(late.code).toBe('target_exists')
     expect(await readFile(path, 'utf8')).toBe('meanwhile')
@@ -354,10 +355,9 @@ describe('a path', () => {
     const parts = async () => (await readdir(folder)).filter((name) => name.endsWith('.part'))
     const names: string[] = []
     for (const name of ['out', 'other', `${'long '.repeat(20)}1`, `${'long '.repeat(20)}2`]) {
-      const onProgress = () =>
-        void readdir(folder).then((found) =>
-          names.push(...found.filter((n) => n.endsWith('.part'))),
-        )
+      const onProgress = () => {
+        names.push(...readdirSync(folder).filter((found) => found.endsWith('.part')))
+      }
       await client.download(id, join(folder, name), { onProgress })
     }
     expect(new Set(names).size).toBe(4)
