@@ -17,7 +17,8 @@ export interface PendingHashesSetup {
 }
 
 const URL = 'https://tsa.example/tsr'
-const LEASE = { leaseMs: 60_000, waitMs: 0 }
+/** Real time goes by as well: whatever is not to end yet has minutes left. */
+const LEASE = { leaseMs: 600_000, waitMs: 0 }
 const hashOf = (n: number): string => `sha512:${String(n).padStart(128, '0')}`
 const linksOf = (claim: Claim, mark = 'link'): Map<string, string> =>
   new Map(claim.hashes.map(({ rawFileId }) => [rawFileId, `${mark} ${rawFileId}`]))
@@ -79,9 +80,9 @@ export function pendingHashesContract(
       await insertMany(2)
       const wait = { limit: 3, leaseMs: 60_000, waitMs: 600_000 }
       expect(await pending.claim(wait)).toBeUndefined()
-      await the.pass(599_000)
+      await the.pass(300_000)
       expect(await pending.claim(wait)).toBeUndefined()
-      await the.pass(2_000)
+      await the.pass(301_000)
       expect(idsOf((await pending.claim(wait)) ?? { id: '', hashes: [] })).toHaveLength(2)
     })
 
@@ -94,13 +95,13 @@ export function pendingHashesContract(
 
     it('are not claimed twice while a lease lasts, and again when it has ended', async () => {
       const ids = await insertMany(2)
-      const first = await claim(1, pending, 30_000)
-      expect(idsOf(await claim(1, rival, 120_000))).toEqual(ids.slice(1))
+      const first = await claim(1, pending, 3_000_000)
+      expect(idsOf(await claim(1, rival, 12_000_000))).toEqual(ids.slice(1))
       await none(rival)
-      await the.pass(29_000)
+      await the.pass(2_000_000)
       await none(rival)
-      await the.pass(2_000)
-      const again = await claim(9, rival, 120_000)
+      await the.pass(1_100_000)
+      const again = await claim(9, rival)
       expect(idsOf(again)).toEqual(idsOf(first))
       expect(again.id).not.toBe(first.id)
       await none()
@@ -133,7 +134,7 @@ export function pendingHashesContract(
       }
       expect(await the.fileOf(c)).toEqual({ link: null, signingProviderUrl: null })
       expect(await pending.isPending(c)).toBe(true)
-      await the.pass(120_000)
+      await the.pass(1_200_000)
       expect(idsOf(await claim(9))).toEqual([c])
     })
 
@@ -234,15 +235,15 @@ export function pendingHashesContract(
 
     it('are counted, with the age of the oldest, claimed or not', async () => {
       const ids = await insertMany(1)
-      await the.pass(500_000)
+      await the.pass(500_000_000)
       await insertMany(2)
       await claim(1)
       const { pending: count, oldestAgeSeconds } = await rival.pendingState()
       expect(count).toBe(3)
-      expect(oldestAgeSeconds).toBeGreaterThanOrEqual(500)
-      expect(oldestAgeSeconds).toBeLessThan(560)
+      expect(oldestAgeSeconds).toBeGreaterThanOrEqual(500_000)
+      expect(oldestAgeSeconds).toBeLessThan(500_600)
       await the.remove(ids[0] ?? '')
-      expect((await pending.pendingState()).oldestAgeSeconds).toBeLessThan(60)
+      expect((await pending.pendingState()).oldestAgeSeconds).toBeLessThan(600)
     })
   })
 }

@@ -208,7 +208,7 @@ it('is unavailable when the database is', async () => {
 })
 
 describe('a clock that was set back by a year', () => {
-  const claimAll = { limit: 10, leaseMs: 60_000, waitMs: 60_000 }
+  const claimAll = { limit: 10, leaseMs: 600_000, waitMs: 600_000 }
   const shift = (column: string) =>
     database.pool.query(`UPDATE pending_hash SET ${column} = ${column} + interval '1 year'`)
 
