@@ -12,11 +12,11 @@ import { createEvidenceRecords } from '../../src/meta/evidence-records.js'
 import { createMetaRepository } from '../../src/meta/repository.js'
 import { createScrubRows } from '../../src/meta/scrub.js'
 import { testDatabase } from '../support/database.js'
+import { PATIENCE } from '../support/patience.js'
 import { silentLog } from '../support/postgres.js'
 import { newRawFile, storedFiles } from '../support/rows.js'
 
 const DAY = 24 * 60 * 60
-const PATIENCE = { timeout: 60_000, interval: 20 }
 const PREFIX = recordLink('')
 
 let database: Awaited<ReturnType<typeof testDatabase>>

@@ -9,9 +9,8 @@ import { open, seal } from '../../src/raw/middleware/sealed-box/box.js'
 import { blobKeysContract } from '../contracts/blob-keys.contract.js'
 import { newPair } from '../support/blob-keys.js'
 import { testDatabase } from '../support/database.js'
+import { PATIENCE } from '../support/patience.js'
 import { silentLog } from '../support/postgres.js'
-
-const PATIENCE = { timeout: 60_000, interval: 20 }
 
 let database: Awaited<ReturnType<typeof testDatabase>>
 /** The pool of another process on the same database. */

@@ -38,6 +38,7 @@ import {
   type RawRepositorySetup,
   rawRepositoryContract,
 } from '../contracts/raw-repository.contract.js'
+import { PATIENCE } from '../support/patience.js'
 
 const root = process.geteuid?.() === 0
 const linux = process.platform === 'linux'
@@ -369,7 +370,7 @@ describe.runIf(linux)('open files', () => {
     expect(openFiles()).toEqual([])
 
     await collect(await repository.get(blob))
-    await vi.waitFor(() => expect(openFiles()).toEqual([]))
+    await vi.waitFor(() => expect(openFiles()).toEqual([]), PATIENCE)
 
     await ReadableStream.from(await repository.get(blob)).cancel()
     expect(openFiles()).toEqual([])

@@ -14,6 +14,7 @@ import { anchorsIn } from '../../src/flows/evidence-anchors.js'
 import { proofOf } from '../../src/flows/proof.js'
 import { verifyRawFile } from '../../src/flows/verify.js'
 import { type MemoryStore, memoryStore } from '../support/evidence.js'
+import { PATIENCE } from '../support/patience.js'
 import { startTestAuthority, type TestAuthority } from '../support/tsa.js'
 import { filesIn, zipOf } from '../support/zip.js'
 
@@ -385,6 +386,6 @@ describe('a bundle', () => {
       received += piece.length
       if (received > 500_000) break
     }
-    await vi.waitUntil(() => store.open() === 0)
+    await vi.waitUntil(() => store.open() === 0, PATIENCE)
   })
 })

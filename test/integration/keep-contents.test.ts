@@ -18,6 +18,7 @@ import { identity } from '../../src/raw/middleware/identity.js'
 import { createKeyRing, generateKeyPair } from '../../src/raw/middleware/sealed-box/keys.js'
 import { createSealedBox } from '../../src/raw/middleware/sealed-box/sealed-box.js'
 import { testDatabase } from '../support/database.js'
+import { PATIENCE } from '../support/patience.js'
 import { silentLog } from '../support/postgres.js'
 import { boefjeMeta } from '../support/rows.js'
 
@@ -170,7 +171,7 @@ describe('an upload whose events are long', () => {
       },
     }
     const stored = upload(raw)
-    await vi.waitUntil(() => asked > 0)
+    await vi.waitUntil(() => asked > 0, PATIENCE)
     expect(asked).toBeGreaterThan(600_000)
     expect(await folders()).toEqual([])
     release?.()
@@ -295,7 +296,7 @@ it('the start of another instance leaves what an upload that takes hours has sta
   await vi.waitFor(async () => {
     const { mtimeMs } = await stat(join(temporary, name))
     expect(mtimeMs).toBeGreaterThan(old.getTime() + 1000)
-  })
+  }, PATIENCE)
   await openRepository()
   expect(await readdir(temporary)).toEqual([name])
   await raw.publish('org', [staged])

@@ -14,10 +14,9 @@ import { type Database, openDatabase } from '../../src/meta/client.js'
 import { createMetaRepository } from '../../src/meta/repository.js'
 import { metaRepositoryContract } from '../contracts/meta-repository.contract.js'
 import { testDatabase } from '../support/database.js'
+import { PATIENCE } from '../support/patience.js'
 import { silentLog } from '../support/postgres.js'
 import { boefjeMeta, newRawFile, normalizerMeta, storedFiles } from '../support/rows.js'
-
-const PATIENCE = { timeout: 60_000, interval: 20 }
 
 type TestDatabase = Awaited<ReturnType<typeof testDatabase>>
 

@@ -17,12 +17,11 @@ import { type Relay, startRelay } from '../../src/flows/relay.js'
 import { createOutbox } from '../../src/meta/outbox.js'
 import { createMetaRepository } from '../../src/meta/repository.js'
 import { testDatabase } from '../support/database.js'
+import { PATIENCE } from '../support/patience.js'
 import { silentLog } from '../support/postgres.js'
 import { type QueueReader, readQueue } from '../support/queue.js'
 import { storedFiles } from '../support/rows.js'
 import { startProxy } from '../support/tcp-proxy.js'
-
-const PATIENCE = { timeout: 60_000, interval: 20 }
 
 let database: Awaited<ReturnType<typeof testDatabase>>
 let meta: MetaRepository

@@ -8,6 +8,7 @@ import { streamBody } from '../../src/api/body-stream.js'
 import type { App } from '../../src/api/route.js'
 import { type RunningServer, startServer } from '../../src/api/server.js'
 import { Traffic } from '../../src/flows/traffic.js'
+import { PATIENCE } from '../support/patience.js'
 
 const HEADERS_MS = 200
 
@@ -89,7 +90,7 @@ async function open() {
     })
   })
   const receives = (text: string | RegExp) =>
-    vi.waitFor(() => expect(received).toMatch(text), { timeout: 20_000, interval: 10 })
+    vi.waitFor(() => expect(received).toMatch(text), PATIENCE)
   return { socket, receives, closed }
 }
 
@@ -132,7 +133,7 @@ it.each([false, true])(
     expect(statuses(received)).toEqual(['401'])
     expect(received).toMatch(/\r\nconnection: close\r\n/i)
     expect(executed).toEqual(['/refused'])
-    await vi.waitFor(() => expect(traffic.isMuch).toBe(false))
+    await vi.waitFor(() => expect(traffic.isMuch).toBe(false), PATIENCE)
     expect(warned).not.toHaveBeenCalled()
     warned.mockRestore()
   },
@@ -155,7 +156,7 @@ it.each([
   const { socket, closed } = await open()
   const warned = vi.spyOn(process, 'emitWarning')
   socket.write(request('/slow') + request('/b', lines) + rest)
-  await vi.waitFor(() => expect(executed).toEqual(['/slow', '/b']))
+  await vi.waitFor(() => expect(executed).toEqual(['/slow', '/b']), PATIENCE)
   for (let i = 1; i < pieces; i++) {
     socket.write('@')
     await new Promise((resolve) => setTimeout(resolve, 2))
@@ -183,7 +184,7 @@ it('runs nothing behind an answer in HTTP/1.0 that has no length', async () => {
 it('does not run what is behind the last request that a stop answers', async () => {
   const { socket, closed } = await open()
   socket.write(request('/slow').repeat(2))
-  await vi.waitFor(() => expect(executed).toEqual(['/slow', '/slow']))
+  await vi.waitFor(() => expect(executed).toEqual(['/slow', '/slow']), PATIENCE)
   const stopped = server.stop(20_000)
   socket.write(request('/third'))
   await new Promise((resolve) => setTimeout(resolve, 50))

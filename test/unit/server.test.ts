@@ -7,6 +7,7 @@ import type { App } from '../../src/api/route.js'
 import { type RunningServer, startServer } from '../../src/api/server.js'
 import { transfer } from '../../src/api/transfer.js'
 import { Traffic } from '../../src/flows/traffic.js'
+import { PATIENCE } from '../support/patience.js'
 
 let server: RunningServer
 /** The server's end of the connection that the last request came on. */
@@ -122,7 +123,7 @@ it('keeps an idle connection for as long as it is told', async () => {
 
 describe('a request is under way', () => {
   const STREAM = 'GET /stream HTTP/1.1\r\nHost: x\r\n\r\n'
-  const isOver = () => vi.waitFor(() => expect(traffic.isMuch).toBe(false), 30_000)
+  const isOver = () => vi.waitFor(() => expect(traffic.isMuch).toBe(false), PATIENCE)
 
   it('until its answer has been sent whole', async () => {
     const { socket, answers } = await open()

@@ -3,6 +3,7 @@ import { buffer } from 'node:stream/consumers'
 import { expect, it, vi } from 'vitest'
 import { fromBufferPromise } from 'yauzl'
 import { type LazyContent, zipStream } from '../../src/flows/zip-stream.js'
+import { PATIENCE } from '../support/patience.js'
 
 const TIME = new Date('2026-01-02T03:04:05Z')
 const lazy = (size: number, pieces: readonly string[]): LazyContent => ({
@@ -90,7 +91,7 @@ it('opens nothing before it is read, and closes what it has opened', async () =>
   const { pieces } = zipStream([{ name: 'a', content }], TIME)
   expect(open).toBe(0)
   for await (const _ of pieces) if (open > 0) break
-  await vi.waitUntil(() => open === 0)
+  await vi.waitUntil(() => open === 0, PATIENCE)
 })
 
 it('passes on why a content cannot be read', async () => {
