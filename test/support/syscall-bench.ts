@@ -50,6 +50,8 @@ export interface BenchOptions {
 export interface Result {
   /** Whether the injection met a call that counts. */
   readonly hit: boolean
+  /** Of the calls that came and count, the one whose number is nearest: others came in between. */
+  readonly nearest?: number | undefined
   readonly violations: readonly string[]
 }
 
@@ -263,7 +265,11 @@ export async function openBench(options: BenchOptions): Promise<Bench> {
       violations.push(...(await leftovers(point, died, opened)))
       const unexpected = errorsLogged(before.service.log()).filter((line) => !line.startsWith('{'))
       if (!died) violations.push(...unexpected)
-      return { hit, violations }
+      const counted = recorded.filter((each) => each.call === call && counts(each))
+      const [nearest] = counted
+        .map((each) => each.when)
+        .toSorted((a, b) => Math.abs(a - when) - Math.abs(b - when))
+      return { hit, nearest, violations }
     },
 
     close: async () => {

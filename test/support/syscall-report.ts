@@ -34,7 +34,8 @@ export async function tryPoints(
   const missed: string[] = []
   try {
     for (const point of points) {
-      const { call, when, fault, form } = point
+      const { call, fault, form } = point
+      let { when } = point
       const what = fault === KILL ? `${call}: killed at it` : `${call}: fails`
       const tally = tallies.get(what) ?? {
         faults: new Set(),
@@ -46,7 +47,7 @@ export async function tryPoints(
       let hit = false
       for (let attempt = 0; attempt < ATTEMPTS && !hit; attempt++) {
         const result = await benchOf(point)
-          .run(point)
+          .run({ ...point, when })
           .catch((error: unknown) => {
             tally.violations++
             throw error
@@ -56,6 +57,8 @@ export async function tryPoints(
         for (const text of result.violations) {
           violations.push(`${form.name}, ${call} ${when}, ${fault}: ${text}`)
         }
+        // What else the thread does, such as to connect again, moves the numbers.
+        if (!hit) when = result.nearest ?? point.when
       }
       if (!hit) {
         missed.push(`${form.name}, ${call} ${when}, ${fault}`)
