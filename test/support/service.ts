@@ -69,7 +69,7 @@ export async function testStore(server?: string): Promise<TestStore> {
   const template = server === undefined ? TEMPLATE : undefined
   const databaseUri = await createDatabase(adminUri, name, template)
   const dataDir = await mkdtemp(join(tmpdir(), 'bytes-test-data-'))
-  const running = new Set<TestService>()
+  const started = new Set<Child>()
   const ours = {
     BYTES_USERNAME: USERNAME,
     BYTES_PASSWORD: PASSWORD,
@@ -88,13 +88,14 @@ export async function testStore(server?: string): Promise<TestStore> {
         BYTES_TOKEN_RATE_LIMIT: '100000',
         ...environment,
       }
-      const service = await startProcess(settings, how)
-      running.add(service)
-      return service
+      const child = childOf(spawnProcess([], settings, 'ignore', how))
+      // Also one that does not come to serve.
+      started.add(child)
+      return serving(child)
     },
     run: (args, environment = {}) => runProcess(args, { ...ours, ...environment }),
     remove: async () => {
-      for (const service of running) await service.kill()
+      for (const child of started) await child.end('SIGKILL').catch(() => undefined)
       await dropDatabase(adminUri, name)
       await rm(dataDir, { recursive: true, force: true })
     },
@@ -142,28 +143,41 @@ export function spawnProcess(
   })
 }
 
-async function startProcess(environment: Environment, how: How): Promise<TestService> {
-  const child = spawnProcess([], environment, 'ignore', how)
+/** A process from its start on. */
+interface Child {
+  readonly process: ChildProcess
+  /** Resolves to the exit code. */
+  readonly closed: Promise<number | null>
+  end(signal: NodeJS.Signals): Promise<number | null>
+}
+
+function childOf(process: ChildProcess): Child {
+  const closed = once(process, 'close').then(([code]): number | null => code)
+  // One that cannot be executed is told to whoever waits for it.
+  closed.catch(() => undefined)
+  const end = (signal: NodeJS.Signals): Promise<number | null> => {
+    process.kill(signal)
+    return closed
+  }
+  return { process, closed, end }
+}
+
+/** Waits until it serves. */
+async function serving({ process, closed, end }: Child): Promise<TestService> {
   let output = ''
-  const closed = once(child, 'close')
   const url = await new Promise<string>((resolve, reject) => {
     const read = (chunk: Buffer): void => {
       output += chunk
       const found = /"url":"([^"]+)"[^\n]*"msg":"serving"/.exec(output)
       if (found?.[1]) resolve(found[1])
     }
-    child.stdout?.on('data', read)
-    child.stderr?.on('data', read)
-    closed.then(([code]) => reject(new Error(`the service ended with ${code}: ${output}`)))
+    process.stdout?.on('data', read)
+    process.stderr?.on('data', read)
+    closed.then((code) => reject(new Error(`the service ended with ${code}: ${output}`)), reject)
   })
-  const end = async (signal: NodeJS.Signals): Promise<number | null> => {
-    child.kill(signal)
-    const [code] = await closed
-    return code
-  }
   return {
     url,
-    process: child,
+    process,
     log: () => output,
     stop: () => end('SIGTERM'),
     kill: async () => {
