@@ -6,7 +6,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Client, login } from '../support/client.js'
-import { type TestService, type TestStore, testStore } from '../support/service.js'
+import { HARD_HEAP, type TestService, type TestStore, testStore } from '../support/service.js'
 import { base64, errorsLogged, eventually, openWire, send, stateOf } from './helpers.js'
 import {
   BOUNDARY,
@@ -350,9 +350,10 @@ describe('memory', () => {
   /** Far less than any of the bodies, and more than a garbage collector needs. */
   const BOUND = 160 * MIB
   const SIZE = 450_000_000
+  const PATIENT = { BYTES_IDLE_TIMEOUT_SECONDS: '600', ...HARD_HEAP }
 
   it('does not grow with the contents of a list that is read slowly', async () => {
-    await withService({ BYTES_IDLE_TIMEOUT_SECONDS: '600' }, async ({ service, client, post }) => {
+    await withService(PATIENT, async ({ service, client, post }) => {
       const job = await client.job()
       expect((await post(job, contentOf(30 * MIB))).status).toBe(200)
       const pid = service.process.pid ?? 0
@@ -377,7 +378,7 @@ describe('memory', () => {
   })
 
   it('does not grow with the size of a file, in or out', async () => {
-    await withService({ BYTES_IDLE_TIMEOUT_SECONDS: '600' }, async ({ service, client }) => {
+    await withService(PATIENT, async ({ service, client }) => {
       const pid = service.process.pid ?? 0
       const digest = sha512(contentOf(SIZE))
       const authorization = `Bearer ${client.token}`

@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Client, login } from '../support/client.js'
-import { type TestService, type TestStore, testStore } from '../support/service.js'
+import { HARD_HEAP, type TestService, type TestStore, testStore } from '../support/service.js'
 import { errorsLogged, query, send } from './helpers.js'
 
 const FILES = 120
@@ -18,7 +18,7 @@ let small: string
 
 beforeAll(async () => {
   store = await testStore()
-  service = await store.start()
+  service = await store.start(HARD_HEAP)
   client = await login(service.url)
   await fill('large', FILES, { arguments: { text: 'a'.repeat(1_000_000) } })
   for (let n = 0; n < 40; n++) {
