@@ -1,6 +1,6 @@
 /** The database that the settings ask for. */
 import { join } from 'node:path'
-import { type Release, releaseAll, releasing } from './compose-releases.js'
+import type { Release } from './compose-releases.js'
 import type { Log } from './domain/ports.js'
 import { startEmbeddedPostgres } from './embedded/postgres.js'
 import { type Database, openDatabase, waitForDatabase } from './meta/client.js'
@@ -42,12 +42,4 @@ async function composeEmbedded(
     if (!expected) onFailed()
   })
   return embedded.uri
-}
-
-/** Applies the migrations and returns. */
-export async function migrateOnly(settings: Settings, log: Log): Promise<void> {
-  await releasing(log, async (releases) => {
-    await composeDatabase({ ...settings, migrateOnStart: true }, log, releases, () => undefined)
-    await releaseAll(releases, log)
-  })
 }

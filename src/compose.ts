@@ -33,6 +33,7 @@ import { tellOfMissingBlobs } from './flows/missing-blobs.js'
 import { type Relay, startRelay } from './flows/relay.js'
 import { createResumableUploads, type ResumableUploads } from './flows/resumable.js'
 import { Traffic } from './flows/traffic.js'
+import { tellOfUnfitDatabase } from './flows/unfit-database.js'
 import { startUploadSweep } from './flows/upload-sweep.js'
 import { createAuditRows } from './meta/audit.js'
 import { createBlobKeys } from './meta/blob-keys.js'
@@ -122,6 +123,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
     const database = await composeDatabase(settings, log, releases, onFailed, signal)
     const { credentials, generated } = await credentialsOf(settings)
     const meta = createMetaRepository(database)
+    await tellOfUnfitDatabase(meta, log)
     const raw = await openStorage()
     const timestamps = composeTimestamps(settings, anchors, database.pool)
     const { pending } = timestamps

@@ -36,7 +36,10 @@ export function createMetaRepository({ drizzle, pool, uploads }: Database): Meta
             throw new BytesError('database_unavailable', 'the database is a read-only standby')
           if (readOnly) throw new BytesError('database_unavailable', 'the database is read-only')
           if (!migrated)
-            throw new BytesError('database_unavailable', 'the database lacks the migrations')
+            throw new BytesError(
+              'database_unavailable',
+              'the database lacks a migration: run `bytes migrate`',
+            )
         }),
       ),
   }

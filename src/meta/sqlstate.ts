@@ -25,8 +25,8 @@ const SQLSTATES: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   '57': ['database_unavailable', 'the database was stopped or cancelled the statement'],
   '58': ['database_unavailable', 'the database met a system error'],
   '08': ['database_unavailable', 'the connection to the database was lost'],
-  '42P01': ['database_unavailable', 'the database lacks a migration'],
-  '42703': ['database_unavailable', 'the database lacks a migration'],
+  '42P01': ['database_unavailable', 'the database lacks a migration: run `bytes migrate`'],
+  '42703': ['database_unavailable', 'the database lacks a migration: run `bytes migrate`'],
   '25P03': ['database_unavailable', 'the connection to the database was idle for too long'],
   '25006': ['database_unavailable', 'the database is read-only'],
 }

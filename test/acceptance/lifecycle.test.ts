@@ -1,7 +1,7 @@
 /** The program as its operators see it: settings, start, stop, commands and log. */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
@@ -437,6 +437,13 @@ describe('an empty database', () => {
     expect(answer.headers.get('content-type')).toBe('application/json')
     expect(await answer.text()).not.toMatch(/relation|boefje_meta/)
     expect(await tablesOf(uri)).toEqual([])
+    expect(linesOf(service.log())).toContainEqual(
+      expect.objectContaining({
+        level: 'error',
+        msg: 'the database cannot be used as it is',
+        reason: expect.stringContaining('run `bytes migrate`'),
+      }),
+    )
 
     const { code, stdout } = await runProcess(['migrate'], environment({ BYTES_DB_URI: uri }))
     expect([code, stdout]).toEqual([0, expect.stringContaining('up to date')])
@@ -449,6 +456,14 @@ describe('an empty database', () => {
 })
 
 describe('commands', () => {
+  it('migrate makes no database where none is', async () => {
+    const dataDir = join(store.dataDir, 'elsewhere')
+    const { code, stdout, stderr } = await runProcess(['migrate'], { BYTES_DATA_DIR: dataDir })
+    expect([code, stdout]).toEqual([1, ''])
+    expect(stderr).toContain(`there is no database in ${dataDir}: set BYTES_DB_URI`)
+    expect(await readdir(store.dataDir)).not.toContain('elsewhere')
+  })
+
   it.each(['--help', '-h'])('%s tells all of them', async (flag) => {
     const { code, stdout, stderr } = await runProcess([flag], {})
     expect([code, stderr]).toEqual([0, ''])
