@@ -20,6 +20,7 @@ import { type ResumableOptions, uploadResumable } from './resumable.js'
 import { type OnWait, type Pause, pauseByClock } from './retry.js'
 import { createSession, type Fetch } from './session.js'
 import type { DownloadTarget } from './target.js'
+import { type Credentials, isToken } from './tokens.js'
 import { type UploadOptions, upload } from './upload.js'
 import { type Verification, verify } from './verify.js'
 
@@ -82,10 +83,9 @@ export interface BytesClient {
   verify(id: string, options?: TransferOptions): Promise<Verification>
 }
 
-/** @throws BytesClientError `invalid_argument` when the URL cannot be used */
+/** @throws BytesClientError `invalid_argument` when the URL or the credentials cannot be used */
 export function createClient(options: ClientOptions): BytesClient {
-  const credentials =
-    'token' in options ? options.token : { username: options.username, password: options.password }
+  const credentials = credentialsOf(options)
   const { fetch = globalThis.fetch, pause = pauseByClock, onWait } = options
   const session = createSession(baseUrl(options.url), credentials, fetch, pause, onWait)
   return {
@@ -117,4 +117,23 @@ function baseUrl(given: string | URL): URL {
   }
   if (!url.pathname.endsWith('/')) url.pathname += '/'
   return url
+}
+
+/** The credentials, or the token. Neither is shown when it is wrong. */
+function credentialsOf(options: ClientOptions): Credentials | string {
+  if ('token' in options) {
+    // What was read from a file or a variable may end in a line break.
+    const token: unknown = typeof options.token === 'string' ? options.token.trim() : undefined
+    if (isToken(token)) return token
+    throw new BytesClientError(
+      'invalid_argument',
+      'the token must be a string of visible ASCII characters',
+    )
+  }
+  const { username, password } = options
+  if (typeof username === 'string' && typeof password === 'string') return { username, password }
+  throw new BytesClientError(
+    'invalid_argument',
+    'the credentials must be a token, or a username and a password, each a string',
+  )
 }

@@ -65,6 +65,7 @@ export class BytesClientError extends Error {
   readonly retryAfterMs: number | undefined
 
   constructor(code: ClientErrorCode, message: string, details: Details = {}) {
+    forgetReceived(details.cause)
     super(escaped(message), details.cause === undefined ? {} : { cause: details.cause })
     this.name = 'BytesClientError'
     this.code = code
@@ -73,6 +74,25 @@ export class BytesClientError extends Error {
     this.serverText = details.serverText
     this.retryAfterMs = details.retryAfterMs
   }
+}
+
+/**
+ * A parser of HTTP keeps what it could not read, and Node shows that with the error. Of what sends
+ * back what it gets, that is the request with its password or token.
+ */
+function forgetReceived(error: unknown): void {
+  for (const found of chainOf(error)) {
+    if ('code' in found && String(found.code).startsWith('HPE_')) {
+      Reflect.deleteProperty(found, 'data')
+    }
+  }
+}
+
+/** The error and its causes, as far as these are errors: a few, since they may go in a circle. */
+function chainOf(error: unknown): Error[] {
+  const found: Error[] = []
+  for (let at = error; at instanceof Error && found.length < 20; at = at.cause) found.push(at)
+  return found
 }
 
 const CODES: Readonly<Record<number, ClientErrorCode>> = {
@@ -109,15 +129,23 @@ const MEANING: Readonly<Partial<Record<ClientErrorCode, string>>> = {
 /**
  * The error that an answer stands for. Reads the answer's body.
  * @param what the request, for the message, such as `POST /bytes/raw`
+ * @param secrets what was sent and must not be told: a text that has it is left out
  */
-export async function errorOfAnswer(answer: Response, what: string): Promise<BytesClientError> {
-  const requestId = answer.headers.get('x-request-id') ?? undefined
-  const serverText = printable(textOf(await readStart(answer)))
-  const moved = answer.headers.get('location')
+export async function errorOfAnswer(
+  answer: Response,
+  what: string,
+  secrets: readonly string[] = [],
+): Promise<BytesClientError> {
+  const shown = (text: string): string => (tells(text, secrets) ? '' : text)
+  const header = (name: string): string | undefined =>
+    shown(answer.headers.get(name) ?? '') || undefined
+  const requestId = header('x-request-id')
+  const serverText = printable(shown(textOf(await readStart(answer))))
+  const moved = header('location')
   const about =
     serverText !== ''
       ? serverText
-      : answer.status >= 300 && answer.status < 400 && moved !== null
+      : answer.status >= 300 && answer.status < 400 && moved !== undefined
         ? `it leads to ${printable(moved)}; use the URL of the service itself`
         : `${MEANING[codeOf(answer.status)] ?? 'the request was not accepted'}: ${what}`
   const request = requestId === undefined ? '' : `, request ${printable(requestId)}`
@@ -127,6 +155,14 @@ export async function errorOfAnswer(answer: Response, what: string): Promise<Byt
     serverText,
     retryAfterMs: retryAfter(answer.headers),
   })
+}
+
+/**
+ * Whether a secret is in the text. One that is shorter than 4 characters is in any text; of a long
+ * one the text may have the beginning only.
+ */
+function tells(text: string, secrets: readonly string[]): boolean {
+  return secrets.some((secret) => secret.length >= 4 && text.includes(secret.slice(0, 100)))
 }
 
 /** At most so much of the body as a message can use; the rest is not waited for. */

@@ -47,7 +47,8 @@ export interface Session {
   /**
    * A URL that the service gave. Its paths begin at the root: what is before them in the URL of the
    * service is put there, unless a proxy has done so.
-   * @throws BytesClientError when it is of another origin: the token must not go there
+   * @throws BytesClientError when it is of another origin, where the token must not go, or has
+   * credentials
    */
   resolve(reference: string, base?: URL): URL
   /** For transfers that are taken up again by those who make them. */
@@ -135,15 +136,19 @@ export function createSession(
   const nameOf = ({ method, path }: Call): string =>
     `${method} ${new URL(path, url).pathname}`.slice(0, 200)
 
-  async function demand(call: Call, answer: Response): Promise<Response> {
+  async function demand(
+    call: Call,
+    answer: Response,
+    secrets: readonly string[],
+  ): Promise<Response> {
     if (answer.ok || call.accept?.includes(answer.status)) {
       reached = true
       return answer
     }
-    throw await errorOfAnswer(answer, nameOf(call))
+    throw await errorOfAnswer(answer, nameOf(call), secrets)
   }
 
-  const tokens = createTokens(credentials, (form, signal) => {
+  const tokens = createTokens(credentials, (form, secrets, signal) => {
     const logIn = async () => {
       const call: Call = {
         method: 'POST',
@@ -152,7 +157,7 @@ export function createSession(
         body: () => form,
         signal: AbortSignal.any([signal, AbortSignal.timeout(LOG_IN_MS)]),
       }
-      const answer = await demand(call, await dispatch(call, {}))
+      const answer = await demand(call, await dispatch(call, {}), secrets)
       return readToken(await readJson(answer, call), answer.headers.get('date'))
     }
     return repeat(logIn, waiting, signal).catch((error) => {
@@ -164,11 +169,11 @@ export function createSession(
     const token = await tokens.get(call.signal)
     const answer = await dispatch(call, { authorization: `Bearer ${token}` })
     if (answer.status !== 401 || !tokens.renewable || call.replayable === false) {
-      return demand(call, answer)
+      return demand(call, answer, [token])
     }
     await answer.body?.cancel()
     const renewed = await tokens.renew(token, call.signal)
-    return demand(call, await dispatch(call, { authorization: `Bearer ${renewed}` }))
+    return demand(call, await dispatch(call, { authorization: `Bearer ${renewed}` }), [renewed])
   }
 
   function attempt<T>(call: Call, once: () => Promise<T>): Promise<T> {
@@ -185,6 +190,13 @@ export function createSession(
     resolve(reference, base = url) {
       const given = withBasePath(reference, url.pathname)
       const target = URL.canParse(given, base.href) ? new URL(given, base) : undefined
+      if (target && (target.username !== '' || target.password !== '')) {
+        // Not shown: fetch refuses it with an error that tells the password.
+        throw new BytesClientError(
+          'unexpected_answer',
+          `an address with credentials is not followed, even at ${url.origin}`,
+        )
+      }
       if (target?.origin === url.origin) return target
       throw new BytesClientError(
         'unexpected_answer',

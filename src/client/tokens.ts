@@ -15,6 +15,11 @@ export interface Tokens {
   renew(refused: string, signal: AbortSignal | undefined): Promise<string>
 }
 
+/** Whether it can be sent as a bearer token: fetch would tell another one in its error. */
+export function isToken(value: unknown): value is string {
+  return typeof value === 'string' && /^[\x21-\x7e]+$/.test(value)
+}
+
 /** A token, and how long it is good for. */
 export interface Held {
   readonly token: string
@@ -25,22 +30,31 @@ export interface Held {
 /** How long before its end a token is renewed, in milliseconds; of a short life, a tenth. */
 const MARGIN_MS = 30_000
 
-/** @param logIn sends the form to the service; its signal aborts when nobody waits for it any more */
+/**
+ * @param logIn sends the form to the service, and tells nothing of the secrets in it; its signal
+ * aborts when nobody waits for it any more
+ */
 export function createTokens(
   credentials: Credentials | string,
-  logIn: (form: string, signal: AbortSignal) => Promise<Held>,
+  logIn: (form: string, secrets: readonly string[], signal: AbortSignal) => Promise<Held>,
 ): Tokens {
   if (typeof credentials === 'string') {
     const token = async (): Promise<string> => credentials
     return { renewable: false, get: token, renew: token }
   }
   const { username, password } = credentials
+  const form = new URLSearchParams({ grant_type: 'password', username, password }).toString()
+  // What sends back what it got may write it in each of these ways.
+  const secrets = [
+    password,
+    form.slice(form.lastIndexOf('=') + 1),
+    JSON.stringify(password).slice(1, -1),
+  ]
   let held: Held | undefined
   let underWay: { held: Promise<Held>; waiters: number; end: AbortController } | undefined
 
   async function obtain(signal: AbortSignal): Promise<Held> {
-    const form = new URLSearchParams({ grant_type: 'password', username, password }).toString()
-    held = await logIn(form, signal)
+    held = await logIn(form, secrets, signal)
     return held
   }
 
@@ -84,7 +98,7 @@ export function createTokens(
 export function readToken(body: unknown, date: string | null): Held {
   const answer: object = typeof body === 'object' && body !== null ? body : {}
   const token: unknown = Reflect.get(answer, 'access_token')
-  if (typeof token !== 'string' || token === '') {
+  if (!isToken(token)) {
     throw new BytesClientError('not_a_service', 'the log-in was answered without a token')
   }
   const expiresAt = Date.parse(String(Reflect.get(answer, 'expires_at')))
