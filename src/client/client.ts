@@ -1,4 +1,15 @@
 /** The client of a Bytes service: `bytes/client`. It needs Node and nothing else. */
+import {
+  ANYTHING,
+  CALLBACK,
+  FLAG,
+  membersOf,
+  type Rule,
+  SIGNAL,
+  TEXT,
+  TEXTS,
+  textOf,
+} from './arguments.js'
 import { type DownloadOptions, download, type TransferOptions } from './download.js'
 import { BytesClientError } from './errors.js'
 import { evidence, evidenceRecord } from './evidence.js'
@@ -57,7 +68,10 @@ interface Waiting {
   readonly signal?: AbortSignal
 }
 
-/** A client of one service. Every method throws a `BytesClientError`, and no other. */
+/**
+ * A client of one service. Every method throws a `BytesClientError`, and no other, except for what
+ * the functions throw that it is given, such as `onProgress`.
+ */
 export interface BytesClient {
   /** Stores a job; its id is made when there is none. */
   createJob(job: NewBoefjeMeta, options?: Waiting): Promise<{ id: string }>
@@ -85,28 +99,112 @@ export interface BytesClient {
 
 /** @throws BytesClientError `invalid_argument` when the URL or the credentials cannot be used */
 export function createClient(options: ClientOptions): BytesClient {
-  const credentials = credentialsOf(options)
-  const { fetch = globalThis.fetch, pause = pauseByClock, onWait } = options
-  const session = createSession(baseUrl(options.url), credentials, fetch, pause, onWait)
+  const given = membersOf<GivenOptions>(options, 'the options', CLIENT)
+  const { fetch = globalThis.fetch, pause = pauseByClock, onWait } = given
+  const session = createSession(baseUrl(given.url), credentialsOf(given), fetch, pause, onWait)
+  const idOf = (id: string): string => textOf(id, 'the id')
+  const waitingOf = (waiting: Waiting | undefined): Waiting =>
+    membersOf(waiting, 'the options', WAITING)
+  // These are async so that what they refuse is a rejection as well.
   return {
-    createJob: (job, waiting) => createJob(session, job, waiting),
-    getJob: (id, waiting) => getJob(session, id, waiting),
-    upload: (given) => upload(session, given),
-    uploadResumable: (given) => uploadResumable(session, given),
-    download: (id, target, given) => download(session, id, target, given),
-    stat: (id, waiting) => stat(session, id, waiting),
-    hasBlob: (digest, organization, waiting) => hasBlob(session, digest, organization, waiting),
-    listRawFiles: (filter, waiting) => listRawFiles(session, filter, waiting),
-    rawFile: (id, waiting) => rawFile(session, id, waiting),
-    evidence: (id, target, given) => evidence(session, id, target, given),
-    evidenceRecord: (link, waiting) => evidenceRecord(session, link, waiting),
-    verify: (id, given) => verify(session, id, given),
+    createJob: async (job, waiting) => createJob(session, job, waitingOf(waiting)),
+    getJob: async (id, waiting) => getJob(session, idOf(id), waitingOf(waiting)),
+    upload: async (options) => upload(session, membersOf(options, 'the options', UPLOAD)),
+    uploadResumable: async (options) =>
+      uploadResumable(session, membersOf(options, 'the options', RESUMABLE)),
+    download: async (id, target, options) =>
+      download(session, idOf(id), target, membersOf(options, 'the options', DOWNLOAD)),
+    stat: async (id, waiting) => stat(session, idOf(id), waitingOf(waiting)),
+    hasBlob: async (digest, organization, waiting) =>
+      hasBlob(
+        session,
+        textOf(digest, 'the digest'),
+        textOf(organization, 'the organization'),
+        waitingOf(waiting),
+      ),
+    async *listRawFiles(filter, waiting) {
+      const checked = membersOf(filter, 'the filter', FILTER)
+      yield* listRawFiles(session, checked, waitingOf(waiting))
+    },
+    rawFile: async (id, waiting) => rawFile(session, idOf(id), waitingOf(waiting)),
+    evidence: async (id, target, options) =>
+      evidence(session, idOf(id), target, membersOf(options, 'the options', DOWNLOAD)),
+    evidenceRecord: async (link, waiting) =>
+      evidenceRecord(session, textOf(link, 'the link'), waitingOf(waiting)),
+    verify: async (id, options) =>
+      verify(session, idOf(id), membersOf(options, 'the options', TRANSFER)),
   }
 }
 
+/** `ClientOptions` with all that may be in them. */
+type GivenOptions = Pick<ClientOptions, 'url' | 'fetch' | 'pause' | 'onWait'> &
+  Partial<Credentials> & { readonly token?: string }
+
+/** The URL and the credentials have checks of their own, which show nothing of them. */
+const CLIENT: { readonly [K in keyof Required<GivenOptions>]: Rule } = {
+  url: ANYTHING,
+  username: ANYTHING,
+  password: ANYTHING,
+  token: ANYTHING,
+  fetch: CALLBACK,
+  pause: CALLBACK,
+  onWait: CALLBACK,
+}
+const WAITING = { signal: SIGNAL }
+const TRANSFER = { ...WAITING, onProgress: CALLBACK }
+const DOWNLOAD = { ...TRANSFER, overwrite: FLAG }
+const JOB_ID: Rule = {
+  allows: (value) => typeof value === 'string' && value !== '',
+  what: 'the id of a job',
+  required: true,
+}
+const SIZE: Rule = {
+  allows: (value) => Number.isSafeInteger(value) && Number(value) >= 0,
+  what: 'a whole number of bytes',
+}
+const CHUNK_SIZE: Rule = {
+  allows: (value) => Number.isSafeInteger(value) && Number(value) > 0,
+  what: 'a whole number above 0',
+}
+const UPLOAD = {
+  ...TRANSFER,
+  jobId: JOB_ID,
+  source: ANYTHING,
+  name: TEXT,
+  tags: TEXTS,
+  size: SIZE,
+  resumable: FLAG,
+}
+const RESUMABLE = {
+  ...TRANSFER,
+  jobId: JOB_ID,
+  path: ANYTHING,
+  name: TEXT,
+  tags: TEXTS,
+  chunkSize: CHUNK_SIZE,
+  onUploadUrl: CALLBACK,
+  resumeFrom: TEXT,
+  keep: FLAG,
+}
+const FILTER = {
+  organization: {
+    allows: (value: unknown) => TEXT.allows(value) || TEXTS.allows(value),
+    what: 'a string or an array of strings',
+  },
+  boefjeMetaId: TEXT,
+  normalized: FLAG,
+  mimeTypes: TEXTS,
+  rawIds: TEXTS,
+}
 /** The URL with a slash at its end, so that paths are appended to it. */
-function baseUrl(given: string | URL): URL {
-  const url = URL.canParse(String(given)) ? new URL(given) : undefined
+function baseUrl(given: unknown): URL {
+  let text = ''
+  try {
+    text = String(given)
+  } catch {
+    // Then it is no URL.
+  }
+  const url = URL.canParse(text) ? new URL(text) : undefined
   const usable = url && /^https?:$/.test(url.protocol) && url.search === '' && url.hash === ''
   if (!usable || url.username !== '' || url.password !== '') {
     // Not shown: there may be a password in it.
@@ -120,17 +218,16 @@ function baseUrl(given: string | URL): URL {
 }
 
 /** The credentials, or the token. Neither is shown when it is wrong. */
-function credentialsOf(options: ClientOptions): Credentials | string {
-  if ('token' in options) {
+function credentialsOf({ token, username, password }: GivenOptions): Credentials | string {
+  if (token !== undefined) {
     // What was read from a file or a variable may end in a line break.
-    const token: unknown = typeof options.token === 'string' ? options.token.trim() : undefined
-    if (isToken(token)) return token
+    const bare: unknown = typeof token === 'string' ? token.trim() : undefined
+    if (isToken(bare)) return bare
     throw new BytesClientError(
       'invalid_argument',
       'the token must be a string of visible ASCII characters',
     )
   }
-  const { username, password } = options
   if (typeof username === 'string' && typeof password === 'string') return { username, password }
   throw new BytesClientError(
     'invalid_argument',

@@ -231,11 +231,16 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
 
 /** The first cause that says something: fetch hides it below `fetch failed`. */
 export function reasonOf(error: unknown): string {
-  let found = error
-  while (found instanceof Error && found.cause instanceof Error) found = found.cause
-  if (found instanceof AggregateError && found.errors[0] instanceof Error) found = found.errors[0]
-  const text = found instanceof Error ? messageOf(found) : String(found)
-  return printable(text) || 'unknown reason'
+  try {
+    let found = chainOf(error).at(-1) ?? error
+    if (found instanceof AggregateError && found.errors[0] instanceof Error) found = found.errors[0]
+    // V8 tells on further lines where a circle is that JSON cannot have.
+    const text = (found instanceof Error ? messageOf(found) : String(found)).replace(/\n +.*/s, '')
+    return printable(text) || 'unknown reason'
+  } catch {
+    // Anything may be thrown, also what cannot be made a text.
+    return 'unknown reason'
+  }
 }
 
 /** Without the names of files, which those who report it add, and the noise of OpenSSL. */

@@ -40,8 +40,8 @@ export async function fileTarget(path: string, overwrite: boolean, mode?: number
     },
     commit: () => attempt(commit(), path),
     close: async () => {
-      await handle.close()
-      await rm(part, { force: true })
+      await attempt(handle.close(), path)
+      await attempt(rm(part, { force: true }), path)
     },
   }
 }

@@ -2,8 +2,10 @@
 import { close, constants, fstat, open as openDescriptor } from 'node:fs'
 import { type FileHandle, open, stat } from 'node:fs/promises'
 import { Socket } from 'node:net'
+import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { orAborted } from './errors.js'
+import { invalid } from './arguments.js'
+import { orAborted, reasonOf } from './errors.js'
 import { pauseByClock } from './retry.js'
 
 /** How often it looks whether somebody reads a pipe, in milliseconds. */
@@ -21,6 +23,16 @@ export async function openHandle(
   } catch (error) {
     opening.then((handle) => handle.close()).catch(() => undefined)
     throw error
+  }
+}
+
+/** The path of a `file:` URL. @throws BytesClientError `invalid_argument` when it has none */
+export function pathOfUrl(url: URL): string {
+  try {
+    return fileURLToPath(url)
+  } catch (error) {
+    // Of another scheme or host, or with a slash in a name.
+    throw invalid(`the URL is not that of a file: ${reasonOf(error)}`, error)
   }
 }
 

@@ -1,8 +1,9 @@
 /** Jobs and raw files as the service describes them. */
 import { randomUUID } from 'node:crypto'
+import { invalid, textOf } from './arguments.js'
 import { parseReprDigest } from './digest.js'
 import { fileNameOf } from './disposition.js'
-import { BytesClientError } from './errors.js'
+import { BytesClientError, reasonOf } from './errors.js'
 import { nextLink } from './link.js'
 import type { Session } from './session.js'
 
@@ -68,15 +69,15 @@ interface Waiting {
 /**
  * Stores a job. With an id of the caller's it is sent once: that a repetition finds the id taken
  * does not tell by whom.
+ * @throws BytesClientError; `invalid_argument` for what cannot be written as JSON
  */
 export async function createJob(
   session: Session,
   job: NewBoefjeMeta,
   { signal }: Waiting = {},
 ): Promise<{ id: string }> {
-  const id = job.id ?? randomUUID()
+  const { id, made, body } = written(job)
   const headers = { 'content-type': 'application/json' }
-  const body = JSON.stringify({ arguments: {}, input_ooi: null, ...job, id })
   let sent = 0
   const call = {
     method: 'POST',
@@ -86,7 +87,7 @@ export async function createJob(
       sent++
       return body
     },
-    repeated: job.id === undefined,
+    repeated: made,
     signal,
   } as const
   try {
@@ -99,6 +100,22 @@ export async function createJob(
     await getJob(session, id, { signal })
   }
   return { id }
+}
+
+/** A job as JSON, its id, and whether that was made here. What is in it is for the service to check. */
+function written(job: NewBoefjeMeta): { id: string; made: boolean; body: string } {
+  if (typeof job !== 'object' || job === null) throw invalid('the job must be an object')
+  try {
+    const given = { arguments: {}, input_ooi: null, ...job }
+    const id = textOf(given.id ?? randomUUID(), 'the id of the job')
+    // Not a text when the job has a `toJSON` that gives nothing.
+    const body: unknown = JSON.stringify({ ...given, id })
+    if (typeof body !== 'string') throw new TypeError('its toJSON gives nothing')
+    return { id, made: (given.id ?? undefined) === undefined, body }
+  } catch (error) {
+    if (error instanceof BytesClientError) throw error
+    throw invalid(`the job cannot be written as JSON: ${reasonOf(error)}`, error)
+  }
 }
 
 /** One job. */
@@ -193,7 +210,7 @@ export function contentInfo(headers: Headers): ContentInfo {
 /** A path segment of its own, whatever is in it. @throws BytesClientError `invalid_argument` */
 export function segment(text: string): string {
   if (/^\.{0,2}$/.test(text)) {
-    throw new BytesClientError('invalid_argument', `${JSON.stringify(text)} is no id`)
+    throw invalid(`${JSON.stringify(text)} is no id`)
   }
   return encodeURIComponent(text.toWellFormed())
 }

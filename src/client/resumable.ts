@@ -55,9 +55,6 @@ export async function uploadResumable(
   options: ResumableOptions,
 ): Promise<UploadResult> {
   const { chunkSize = DEFAULT_CHUNK, signal } = options
-  if (!Number.isSafeInteger(chunkSize) || chunkSize < 1) {
-    throw new BytesClientError('invalid_argument', 'chunkSize must be a whole number above 0')
-  }
   const file = await openFile(options.path, signal)
   try {
     const { size } = file

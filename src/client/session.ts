@@ -95,7 +95,7 @@ export function createSession(
         ? content
         : ReadableStream.from(guarded(content))
     try {
-      return await fetch(target, {
+      const answer = await fetch(target, {
         method: call.method,
         headers: { ...call.headers, ...headers },
         // A token must not follow a redirect.
@@ -105,6 +105,9 @@ export function createSession(
         ...(body !== undefined && { body, duplex: 'half' as const }),
         ...(call.signal && { signal: call.signal }),
       })
+      // A fetch that was given may answer anything.
+      if (typeof answer?.status === 'number') return answer
+      throw new TypeError('fetch gave no answer')
     } catch (error) {
       over = true
       // What the body failed with says more than that the request failed.

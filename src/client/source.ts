@@ -2,9 +2,8 @@
 import { once } from 'node:events'
 import { constants } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
-import { fileURLToPath } from 'node:url'
 import { BytesClientError, orAborted, reasonOf } from './errors.js'
-import { closePipe, isPipe, openHandle, openPipe } from './opening.js'
+import { closePipe, isPipe, openHandle, openPipe, pathOfUrl } from './opening.js'
 
 /** Bytes read at once, and handed to the network at once. */
 const PIECE = 256 * 1024
@@ -127,9 +126,10 @@ export async function openFile(path: string | URL, signal?: AbortSignal): Promis
   if (await isPipe(name)) throw failed(name, new Error('it is a pipe, and no regular file'))
   const changed = (): BytesClientError =>
     new BytesClientError('source_failed', `${name} was changed while it was read`)
-  const handle = await openHandle(name, constants.O_RDONLY, signal).catch((error) => {
+  const fail = (error: unknown): never => {
     throw failed(name, error)
-  })
+  }
+  const handle = await openHandle(name, constants.O_RDONLY, signal).catch(fail)
   try {
     const before = await handle.stat({ bigint: true })
     if (before.isDirectory()) throw new Error('it is a directory')
@@ -140,19 +140,17 @@ export async function openFile(path: string | URL, signal?: AbortSignal): Promis
       async *read(start, end) {
         for (let at = start; at < end; ) {
           const buffer = Buffer.allocUnsafeSlow(Math.min(PIECE, end - at))
-          const { bytesRead } = await handle.read(buffer, 0, buffer.length, at).catch((error) => {
-            throw failed(name, error)
-          })
+          const { bytesRead } = await handle.read(buffer, 0, buffer.length, at).catch(fail)
           if (bytesRead === 0) throw changed()
           at += bytesRead
           if (at === size) {
-            const now = await handle.stat({ bigint: true })
+            const now = await handle.stat({ bigint: true }).catch(fail)
             if (now.size !== before.size || now.mtimeNs !== before.mtimeNs) throw changed()
           }
           yield buffer.subarray(0, bytesRead)
         }
       },
-      close: () => handle.close(),
+      close: () => handle.close().catch(fail),
     }
   } catch (error) {
     await handle.close()
@@ -169,7 +167,7 @@ function failed(name: string, error: unknown): BytesClientError {
 
 function pathOf(path: string | URL): string {
   if (typeof path === 'string' && path !== '') return path
-  if (path instanceof URL && path.protocol === 'file:') return fileURLToPath(path)
+  if (path instanceof URL && path.protocol === 'file:') return pathOfUrl(path)
   throw new BytesClientError('invalid_argument', 'the file must be a path or a file: URL')
 }
 

@@ -2,11 +2,10 @@
 import { constants, type Stats } from 'node:fs'
 import { lstat, realpath, stat } from 'node:fs/promises'
 import { Writable } from 'node:stream'
-import { fileURLToPath } from 'node:url'
 import { BytesClientError } from './errors.js'
 import { fileTarget } from './file-target.js'
 import { holdingBack } from './hold-back.js'
-import { closePipe, openHandle, openPipe } from './opening.js'
+import { closePipe, openHandle, openPipe, pathOfUrl } from './opening.js'
 import { attempt, type Target, writeAll } from './sink.js'
 
 /** A path (or `file:` URL), or a stream, which is written to and not closed. */
@@ -24,7 +23,7 @@ export async function openTarget(
   if (target instanceof Writable) return holdingBack(nodeTarget(target), signal)
   if (target instanceof WritableStream) return holdingBack(webTarget(target), signal)
   if (target instanceof URL && target.protocol === 'file:') {
-    return pathTarget(fileURLToPath(target), overwrite, signal)
+    return pathTarget(pathOfUrl(target), overwrite, signal)
   }
   if (typeof target === 'string' && target !== '') return pathTarget(target, overwrite, signal)
   throw new BytesClientError(
@@ -34,6 +33,9 @@ export async function openTarget(
 }
 
 function webTarget(stream: WritableStream<Uint8Array>): Target {
+  if (stream.locked) {
+    throw new BytesClientError('target_failed', 'the stream has a writer already')
+  }
   const writer = stream.getWriter()
   return {
     write: (chunk) => attempt(writer.ready.then(() => writer.write(chunk))),
@@ -97,7 +99,7 @@ async function pipeTarget(path: string, signal: AbortSignal | undefined): Promis
 /** To open a device may wait, such as for a line; so may to write to a terminal. */
 async function deviceTarget(path: string, signal: AbortSignal | undefined): Promise<Target> {
   const handle = await attempt(openHandle(path, constants.O_WRONLY, signal), path)
-  if ((await handle.stat()).isFile()) {
+  if ((await attempt(handle.stat(), path)).isFile()) {
     await handle.close()
     throw new BytesClientError('target_failed', `${path} was replaced meanwhile`)
   }
@@ -105,7 +107,7 @@ async function deviceTarget(path: string, signal: AbortSignal | undefined): Prom
     write: (chunk) => attempt(writeAll(handle, chunk, null), path),
     commit: async () => undefined,
     close: async () => {
-      const closed = handle.close()
+      const closed = attempt(handle.close(), path)
       if (signal?.aborted) closed.catch(() => undefined)
       else await closed
     },

@@ -39,9 +39,6 @@ export interface UploadOptions {
  */
 export async function upload(session: Session, options: UploadOptions): Promise<UploadResult> {
   const { source, jobId, name, tags, size, resumable, onProgress, signal } = options
-  if (typeof jobId !== 'string' || jobId === '') {
-    throw new BytesClientError('invalid_argument', 'jobId must be the id of a job')
-  }
   if (typeof source === 'string' || source instanceof URL) {
     if (resumable ?? (await isLong(source))) {
       return uploadResumable(session, { jobId, path: source, name, tags, onProgress, signal })

@@ -47,7 +47,6 @@ describe('a token', () => {
     `${SECRET}\u{1f511}`,
     '',
     ' \n',
-    undefined,
     null,
     5,
     [SECRET],
@@ -136,6 +135,7 @@ describe('a password', () => {
     { username: 'u', password: [SECRET] },
     { username: 'u', password: Symbol(SECRET) },
     { username: { toString: () => SECRET }, password: 'p' },
+    { token: undefined },
     {},
   ])('must be a string, as its username: %j', async (credentials) => {
     expect((await ask(credentials)).code).toBe('invalid_argument')
