@@ -1,4 +1,5 @@
 import { basename } from 'node:path'
+import { BytesClientError } from '../client/client.js'
 import { printable } from '../client/text.js'
 import type { Command } from './command.js'
 import { CONNECTION_HELP, withClient, withWayOut } from './connect.js'
@@ -30,11 +31,19 @@ export const command: Command = {
           signal,
         })
         .catch((error: unknown) => {
-          throw withWayOut(error)
+          throw withCheck(withWayOut(error), id)
         })
       line.finish()
       if (output === undefined) process.stdout.write(`${printable(path)}\n`)
       return 0
     })
   },
+}
+
+/** The error of a bundle; of one that broke off for no reason that is known it says how to find it. */
+function withCheck(error: unknown, id: string): unknown {
+  const broke = error instanceof BytesClientError && error.code === 'incomplete'
+  if (!broke || error.serverText !== undefined) return error
+  const way = `bytes verify ${id} tells whether its content is damaged`
+  return new Error(`${error.message}; ${way}`, { cause: error })
 }

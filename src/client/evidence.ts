@@ -1,16 +1,19 @@
 /** What proves the time of a raw file, as the service keeps it. */
 import { parseUuid } from '../domain/uuid.js'
 import { chunksOf, type DownloadOptions } from './download.js'
-import { BytesClientError, networkError } from './errors.js'
+import { BytesClientError, networkError, throwIfAborted } from './errors.js'
 import { segment } from './records.js'
 import type { Session } from './session.js'
 import type { Target } from './sink.js'
 import { type DownloadTarget, openTarget } from './target.js'
+import { printable } from './text.js'
 
 /** More than an evidence record can be. */
 const MAX_BYTES = 4 * 1024 * 1024
 /** A bundle that breaks off again and again has damaged content in it. */
 const MOST_BREAKS = 3
+/** How long the service may look for the reason of the breaks, in milliseconds: it reads the content. */
+const REASON_MS = 60_000
 
 /**
  * An evidence record (RFC 4998) in DER.
@@ -47,8 +50,9 @@ export async function evidenceRecord(
  * Writes the evidence bundle of a raw file: a zip archive. What breaks off is begun again. A file
  * appears at a path only when it is complete.
  * @returns bytes of the archive
- * @throws BytesClientError; `incomplete` when it ends too early again and again, `target_exists` when
- * there is a file that was not to be replaced
+ * @throws BytesClientError; `incomplete` when it ends too early again and again, with a `serverText`
+ * when the service finds the content damaged; `target_exists` when there is a file that was not to be
+ * replaced
  */
 export async function evidence(
   session: Session,
@@ -65,7 +69,10 @@ export async function evidence(
         return { size }
       } catch (error) {
         const broke = error instanceof BytesClientError && error.code === 'incomplete'
-        if (!broke || target.restart === undefined || breaks === MOST_BREAKS) throw error
+        if (!broke) throw error
+        if (target.restart === undefined || breaks === MOST_BREAKS) {
+          throw await explained(session, id, error, signal)
+        }
         await target.restart()
       }
     }
@@ -89,13 +96,69 @@ async function receive(
     throw new BytesClientError('unexpected_answer', 'the length of the bundle was not announced')
   }
   let received = 0
-  if (answer.body !== null) {
-    for await (const chunk of chunksOf(answer.body, signal)) {
-      received += chunk.byteLength
-      await target.write(chunk)
-      onProgress?.({ received, total, fileName: undefined })
+  let why: string
+  let cause: unknown
+  try {
+    if (answer.body !== null) {
+      for await (const chunk of chunksOf(answer.body, signal)) {
+        received += chunk.byteLength
+        await target.write(chunk)
+        onProgress?.({ received, total, fileName: undefined })
+      }
     }
+    if (received === total) return total
+    why = `it ended after ${received} of ${total} bytes`
+  } catch (error) {
+    if (!(error instanceof BytesClientError) || error.code !== 'incomplete') throw error
+    why = error.message
+    cause = error
   }
-  if (received === total) return total
-  throw new BytesClientError('incomplete', `the bundle ended after ${received} of ${total} bytes`)
+  const requestId = answer.headers.get('x-request-id') ?? undefined
+  const what = `the evidence bundle of raw file ${id} did not come whole: ${why}`
+  throw new BytesClientError('incomplete', what + inRequest(requestId), { requestId, cause })
 }
+
+const inRequest = (id: string | undefined): string =>
+  id === undefined ? '' : ` (request ${printable(id)})`
+
+/**
+ * The error of a bundle that broke off for good, with what is wrong with the content: the service
+ * tells that only when it is asked, as the bundle was under way when it was found.
+ * @throws BytesClientError `aborted`
+ */
+async function explained(
+  session: Session,
+  id: string,
+  broke: BytesClientError,
+  signal: AbortSignal | undefined,
+): Promise<BytesClientError> {
+  const late = AbortSignal.timeout(REASON_MS)
+  const until = signal === undefined ? late : AbortSignal.any([signal, late])
+  const path = `bytes/raw/${segment(id)}/verify`
+  const answer = await session.sendForJson({ method: 'GET', path, signal: until }).catch(() => {
+    // What is known of the break is told all the same.
+    throwIfAborted(signal)
+    return undefined
+  })
+  const damage = damageIn(answer?.value)
+  if (damage === undefined) return broke
+  const { requestId } = broke
+  return new BytesClientError('incomplete', damage + inRequest(requestId), {
+    requestId,
+    serverText: damage,
+    cause: broke,
+  })
+}
+
+/** What a verification says of the content, when that is not right. */
+function damageIn(verification: unknown): string | undefined {
+  const checks: unknown = memberOf(verification, 'checks')
+  if (!Array.isArray(checks)) return undefined
+  const content: unknown = checks.find((check) => memberOf(check, 'name') === 'content_digest')
+  const detail = memberOf(content, 'detail')
+  const damaged = memberOf(content, 'passed') === false && typeof detail === 'string'
+  return damaged ? printable(detail) : undefined
+}
+
+const memberOf = (value: unknown, name: string): unknown =>
+  typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined

@@ -273,6 +273,20 @@ describe('a content that is no longer what it was', () => {
     const cut = await client.request(`/bytes/raw/${damaged}/evidence`)
     expect(cut.status).toBe(200)
     await expect(cut.arrayBuffer()).rejects.toThrow()
+    const bundle = join(folder, 'damaged.zip')
+    for (const target of [bundle, '-']) {
+      const told = await bytes(asClient(service), 'evidence', damaged, '-o', target)
+      const reason = new RegExp(
+        `^bytes: (Raw file ${damaged} cannot be read: .+) \\(request (.+)\\)\n$`,
+      ).exec(told.stderr)
+      expect([told.code, reason?.[1]]).toEqual([1, expect.any(String)])
+      const logged = service
+        .log()
+        .split('\n')
+        .filter((line) => line.includes(`${reason?.[2]}`))
+      expect(logged.join('\n')).toContain(`Raw file ${damaged} cannot be read`)
+    }
+    expect(await filesIn(folder)).toEqual([])
     for (const method of ['GET', 'HEAD']) {
       expect((await client.request(`/bytes/raw/${lost}/evidence`, { method })).status).toBe(500)
     }

@@ -1,10 +1,11 @@
-/** The commands put, get and verify, inside this process. */
+/** The commands put, get, evidence and verify, inside this process. */
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Command } from '../../src/cli/command.js'
 import { UsageError } from '../../src/cli/command.js'
+import { command as evidence } from '../../src/cli/evidence.js'
 import { command as get } from '../../src/cli/get.js'
 import { command as put } from '../../src/cli/put.js'
 import { command as verify } from '../../src/cli/verify.js'
@@ -404,4 +405,22 @@ describe('a connection that fails', () => {
       expect(String(error)).not.toMatch(/s3cr3t/)
     },
   )
+})
+
+describe('evidence', () => {
+  it('says how to find the reason when a bundle breaks off and the service tells none', async () => {
+    const { id } = fake.store('content')
+    fake.interceptors.add((request, response) => {
+      if (!request.url?.endsWith('/evidence')) return false
+      response.writeHead(200, { 'content-length': 1000 })
+      response.write('PK', () => response.destroy())
+      return true
+    })
+    await expect(evidence.run([id])).rejects.toThrow(
+      new RegExp(
+        `^the evidence bundle of raw file ${id} did not come whole: .*; bytes verify ${id} tells whether its content is damaged$`,
+      ),
+    )
+    expect(await readdir('.')).toEqual([])
+  })
 })

@@ -74,6 +74,86 @@ describe('an evidence bundle', () => {
     expect(asked()).toBe(1)
   })
 
+  describe('that breaks off again and again', () => {
+    const TEXT = `Raw file ${ID} cannot be read: chunk 30 of its encrypted content is wrong`
+    /** Answers the verification that is asked for. */
+    const verified = (answer: unknown): void => {
+      fake.interceptors.add((request, response) => {
+        if (request.url !== `/bytes/raw/${ID}/verify`) return false
+        if (typeof answer === 'number') return refuse(response, answer, 'no')
+        response.end(typeof answer === 'string' ? answer : JSON.stringify(answer))
+        return true
+      })
+    }
+    const check = (name: string, passed: unknown, detail: unknown) => ({ name, passed, detail })
+
+    it('tells what is wrong with its content', async () => {
+      serve(10, 10, 10)
+      verified({
+        verdict: 'failed',
+        checks: [check('content_digest', false, TEXT), check('secure_hash', null, 'no')],
+      })
+      const broken = fake.requests.length + 4
+      const error = await client.evidence(ID, join(folder, 'e.zip')).catch((found) => found)
+      expect(error).toMatchObject({
+        code: 'incomplete',
+        message: `${TEXT} (request request-${broken})`,
+        serverText: TEXT,
+        requestId: `request-${broken}`,
+        cause: { message: expect.stringContaining('the content broke off: ') },
+      })
+      // It is that of the break, at which the service has logged the damage.
+      expect(fake.requests[broken - 1]?.path).toBe(`/bytes/raw/${ID}/evidence`)
+      expect(await readdir(folder)).toEqual([])
+    })
+
+    it('tells it also of a stream, which cannot be begun again', async () => {
+      serve(200_000)
+      verified({ checks: [check('content_digest', false, TEXT)] })
+      const stream = new PassThrough().resume()
+      await expect(client.evidence(ID, stream)).rejects.toMatchObject({ serverText: TEXT })
+      expect(asked()).toBe(1)
+    })
+
+    it.each([
+      [500],
+      ['html'],
+      [null],
+      [{}],
+      [{ checks: 5 }],
+      [{ checks: [null, 5, {}] }],
+      [{ checks: [check('content_digest', true, 'fine'), check('secure_hash', false, 'other')] }],
+      [{ checks: [check('content_digest', false, 5)] }],
+    ])('names the raw file when %j says nothing of it', async (answer) => {
+      serve(10, 10, 10)
+      verified(answer)
+      await expect(client.evidence(ID, join(folder, 'e.zip'))).rejects.toMatchObject({
+        code: 'incomplete',
+        message: expect.stringMatching(
+          new RegExp(
+            `^the evidence bundle of raw file ${ID} did not come whole: the content broke off: .+ \\(request request-4\\)$`,
+          ),
+        ),
+        serverText: undefined,
+        requestId: 'request-4',
+      })
+    })
+
+    it('does not ask on when it is called off', async () => {
+      serve(10, 10, 10)
+      const controller = new AbortController()
+      fake.interceptors.add((request) => {
+        if (!request.url?.endsWith('/verify')) return false
+        controller.abort()
+        return true
+      })
+      const { signal } = controller
+      await expect(client.evidence(ID, join(folder, 'e.zip'), { signal })).rejects.toMatchObject({
+        code: 'aborted',
+      })
+    })
+  })
+
   it('leaves a file that is there', async () => {
     serve()
     const path = join(folder, 'e.zip')
