@@ -1,9 +1,11 @@
 /** The client `bytes/client`, and the commands that use it, with the real program. */
+import { execFile } from 'node:child_process'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Client, login } from '../support/client.js'
 import {
@@ -260,6 +262,28 @@ describe('the client', () => {
     expect((await readdir(folder)).filter((name) => name.endsWith('.part'))).toEqual([])
     await proxy.cut()
   })
+})
+
+it('does what the documentation shows', async () => {
+  const page = await readFile(new URL('../../docs/api.md', import.meta.url), 'utf8')
+  const section = page.slice(page.indexOf('\n## Client library\n'))
+  const example = (/```ts\n([\s\S]*?)```/.exec(section)?.[1] ?? '')
+    .replace("'bytes/client'", JSON.stringify(BUILT))
+    .replace('http://127.0.0.1:8002', service.url)
+  const place = await mkdtemp(join(folder, 'example-'))
+  await writeFile(join(place, 'example.mjs'), example)
+  await writeFile(join(place, 'answer.txt'), 'example.com. 3600 IN A 192.0.2.1\n')
+  const env = { BYTES_USERNAME: USERNAME, BYTES_PASSWORD: PASSWORD }
+  const run = promisify(execFile)
+  const shown = await run(process.execPath, ['example.mjs'], { cwd: place, env })
+  expect([shown.stderr, shown.stdout]).toEqual([
+    '',
+    expect.stringMatching(/^[0-9a-f-]{36} sha512:4397b3b5fc[0-9a-f]+ true\n$/),
+  ])
+  expect(await readFile(join(place, 'copy.txt'), 'utf8')).toContain('192.0.2.1')
+  const wrong = { ...env, BYTES_PASSWORD: 'wrong' }
+  const refused = await run(process.execPath, ['example.mjs'], { cwd: place, env: wrong })
+  expect(refused.stderr).toMatch(/^unauthorized Incorrect username or password /)
 })
 
 describe('the commands', () => {
