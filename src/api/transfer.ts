@@ -30,7 +30,11 @@ export async function transfer(
   // With the headers that every answer has.
   const head = c.body(null, status, headers)
   outgoing.writeHead(status, Object.fromEntries(head.headers))
-  writeAll(outgoing, first, iterator).catch(c.get('cut'))
+  writeAll(outgoing, first, iterator).catch((error: unknown) => {
+    // Nothing is wrong with pieces that end because the client has gone.
+    if (outgoing.destroyed && error instanceof Error && error.name === 'AbortError') return
+    c.get('cut')(error)
+  })
   return RESPONSE_ALREADY_SENT
 }
 

@@ -96,3 +96,22 @@ it('ends where it would have ended, whatever comes and goes, and has no row twic
   })
   await fc.assert(check, { numRuns: 100 })
 })
+
+it('gives no row and reads no slice when its signal has aborted', async () => {
+  const { source, asked } = numbers(new Set(upTo(400)), 10)
+  const gone = new AbortController()
+  const list = await openList(source, { limit: 400, offset: 0 }, gone.signal)
+  const found: number[] = []
+  const read = async () => {
+    for await (const row of list.rows) {
+      found.push(row)
+      if (row === 13) gone.abort()
+    }
+  }
+  await expect(read()).rejects.toMatchObject({ name: 'AbortError' })
+  expect([found.length, asked.length]).toEqual([14, 2])
+  await expect(openList(source, { limit: 1, offset: 0 }, gone.signal)).rejects.toMatchObject({
+    name: 'AbortError',
+  })
+  expect(asked).toHaveLength(2)
+})

@@ -12,6 +12,7 @@ import { PAGE_HEADERS, pageHeaders } from '../paging.js'
 import { unprocessable } from '../problems.js'
 import { json, type Route, route } from '../route.js'
 import * as schemas from '../schemas.js'
+import { whileConnected } from '../while-connected.js'
 
 const CREATED = JSON.stringify({ status: 'success' })
 const stored = { description: 'Stored', schema: schemas.success }
@@ -86,9 +87,11 @@ export function jobRoutes(meta: MetaRepository): Route[] {
           slice: (page: Page<JobKey>) => meta.listBoefjeMeta(filter, page),
           end: (page: Page<JobKey>) => meta.endOfBoefjeMeta(filter, page),
         }
-        const { rows, next } = await openList(source, query)
-        const headers = pageHeaders(c, next && boefjeMetaCursor.encode(next))
-        return answerList(c, textsOf(rows, boefjeMetaText), headers)
+        return whileConnected(c, async (signal) => {
+          const { rows, next } = await openList(source, query, signal)
+          const headers = pageHeaders(c, next && boefjeMetaCursor.encode(next))
+          return answerList(c, textsOf(rows, boefjeMetaText), headers)
+        })
       },
     }),
     route({
@@ -146,9 +149,11 @@ export function jobRoutes(meta: MetaRepository): Route[] {
           slice: (page: Page<JobKey>) => meta.listNormalizerMeta(filter, page),
           end: (page: Page<JobKey>) => meta.endOfNormalizerMeta(filter, page),
         }
-        const { rows, next } = await openList(source, query)
-        const headers = pageHeaders(c, next && normalizerMetaCursor.encode(next))
-        return answerList(c, textsOf(rows, normalizerMetaText), headers)
+        return whileConnected(c, async (signal) => {
+          const { rows, next } = await openList(source, query, signal)
+          const headers = pageHeaders(c, next && normalizerMetaCursor.encode(next))
+          return answerList(c, textsOf(rows, normalizerMetaText), headers)
+        })
       },
     }),
   ]

@@ -12,6 +12,7 @@ import { PAGE_HEADERS, pageHeaders } from '../paging.js'
 import { type AppContext, json, type Route, route } from '../route.js'
 import * as schemas from '../schemas.js'
 import { transfer } from '../transfer.js'
+import { whileConnected } from '../while-connected.js'
 
 /** MIME types of what a failed job leaves behind. */
 const FAILED = JSON.stringify(['error/boefje'])
@@ -37,12 +38,13 @@ export function rawListRoutes(retrieve: RetrievePorts): Route[] {
           headers: PAGE_HEADERS,
         },
       },
-      handle: async ({ c, query }) => {
-        const source = sourceOf(meta, query, meta.listRawFiles)
-        const { rows, next } = await openList(source, { ...query, offset: 0 })
-        const texts = textsOf(rows, ({ rawFile }) => rawFileText(rawFile))
-        return answerList(c, texts, headersOf(c, next))
-      },
+      handle: ({ c, query }) =>
+        whileConnected(c, async (signal) => {
+          const source = sourceOf(meta, query, meta.listRawFiles)
+          const { rows, next } = await openList(source, { ...query, offset: 0 }, signal)
+          const texts = textsOf(rows, ({ rawFile }) => rawFileText(rawFile))
+          return answerList(c, texts, headersOf(c, next))
+        }),
     }),
     route({
       method: 'get',
@@ -54,17 +56,18 @@ export function rawListRoutes(retrieve: RetrievePorts): Route[] {
         200: { description: 'Raw files', schema: schemas.rawContents, headers: PAGE_HEADERS },
         500: { description: 'Its content is missing or damaged', schema: schemas.failure },
       },
-      handle: async ({ c, query }) => {
-        const source = sourceOf(meta, query, meta.listContents)
-        const list = await openList(source, { ...query, offset: 0 })
-        const headers = { 'content-type': 'application/json', ...headersOf(c, list.next) }
-        // A GET's body is ignored, but recorded clients that send one expect the old form, with
-        // empty tags.
-        const parts = contentsText(retrieve, list, !hasBody(c.env.incoming.headers))
-        const size = list.first.reduce((sum, { blob }) => sum + blob.size, 0)
-        if (!list.isWhole || size > WHOLE_BYTES) await checkContents(retrieve, list.rows)
-        return transfer(c, encoded(parts), 200, headers, AHEAD_BYTES)
-      },
+      handle: ({ c, query }) =>
+        whileConnected(c, async (signal) => {
+          const source = sourceOf(meta, query, meta.listContents)
+          const list = await openList(source, { ...query, offset: 0 }, signal)
+          const headers = { 'content-type': 'application/json', ...headersOf(c, list.next) }
+          // A GET's body is ignored, but recorded clients that send one expect the old form, with
+          // empty tags.
+          const parts = contentsText(retrieve, list, !hasBody(c.env.incoming.headers))
+          const size = list.first.reduce((sum, { blob }) => sum + blob.size, 0)
+          if (!list.isWhole || size > WHOLE_BYTES) await checkContents(retrieve, list.rows)
+          return transfer(c, encoded(parts), 200, headers, AHEAD_BYTES)
+        }),
     }),
     route({
       method: 'get',
