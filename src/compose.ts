@@ -34,6 +34,7 @@ import { type Relay, startRelay } from './flows/relay.js'
 import { createResumableUploads, type ResumableUploads } from './flows/resumable.js'
 import { Traffic } from './flows/traffic.js'
 import { startUploadSweep } from './flows/upload-sweep.js'
+import { MOST_VERIFIED } from './flows/verify.js'
 import { createAuditRows } from './meta/audit.js'
 import { createBlobKeys } from './meta/blob-keys.js'
 import { createOutbox } from './meta/outbox.js'
@@ -212,7 +213,11 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       ...rawRoutes(retrievePorts),
       ...contentRoutes(retrievePorts),
       ...rawListRoutes(retrievePorts),
-      ...verificationRoutes({ ...retrievePorts, ...timestamps }),
+      ...verificationRoutes({
+        ...retrievePorts,
+        ...timestamps,
+        places: new Budget(MOST_VERIFIED),
+      }),
     ]
     const app = createApp({
       routes: [...api, ...docsRoutes(api, VERSION)],

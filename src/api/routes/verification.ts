@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { arrayText, objectText } from '../../domain/wire-text.js'
 import type { EvidencePorts } from '../../flows/evidence.js'
-import { findRawFile } from '../../flows/retrieve.js'
+import { findContent } from '../../flows/retrieve.js'
 import { type Verification, verifyRawFile } from '../../flows/verify.js'
 import { uuid } from '../fields.js'
 import { json, type Route, route } from '../route.js'
@@ -27,7 +27,7 @@ export function verificationRoutes(ports: EvidencePorts): Route[] {
         404: absent,
       },
       handle: async ({ c, path }) => {
-        const file = await findRawFile(ports, path.raw_id)
+        const file = await findContent(ports, path.raw_id)
         const result = await whileConnected(c, (signal) => verifyRawFile(ports, file, signal))
         return json(c, verificationText(result))
       },
