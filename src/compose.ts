@@ -24,6 +24,7 @@ import { type Credentials, generatedCredentials } from './credentials.js'
 import type { Log } from './domain/ports.js'
 import { shared } from './domain/shared.js'
 import { createRabbitMQEventManager } from './events/rabbitmq.js'
+import { createAnswerMemory } from './flows/answer-room.js'
 import { Budget } from './flows/budget.js'
 import { createCountsReader } from './flows/counts.js'
 import { MAX_EVENTS } from './flows/event-room.js'
@@ -175,6 +176,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       wakeTimestamper: () => timestamper?.wake(),
     }
     const retrievePorts = { meta, raw, countBlobError: metrics.countBlobError }
+    const answerMemory = createAnswerMemory()
     const limits: UploadLimits = {
       maxBytes: settings.maxBodyBytes,
       maxFiles: settings.maxFilesPerUpload,
@@ -207,12 +209,12 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
         metrics,
       }),
       tokenRoute(auth, idleMs),
-      ...jobRoutes(meta),
+      ...jobRoutes(meta, answerMemory),
       ingestRoute(ingestPorts, limits),
       ...uploadRoutes({ uploads, limits, log }),
-      ...rawRoutes(retrievePorts),
+      ...rawRoutes(retrievePorts, answerMemory),
       ...contentRoutes(retrievePorts),
-      ...rawListRoutes(retrievePorts),
+      ...rawListRoutes(retrievePorts, answerMemory),
       ...verificationRoutes({
         ...retrievePorts,
         ...timestamps,

@@ -1,48 +1,97 @@
-/** Lists as answers: short ones whole, long ones in pieces while they are read. */
+/** Texts as answers: short ones whole, lists of any length in pieces while they are read. */
 import type { JsonText } from '../domain/models.js'
 import { arrayText } from '../domain/wire-text.js'
+import { FEW_HELD } from '../flows/answer-room.js'
+import type { OpenList } from '../flows/lists.js'
 import { type AppContext, json } from './route.js'
 import { transfer } from './transfer.js'
 
-/** Characters of a list that are read before its answer begins: if that is all, it has a length. */
-const AHEAD_LENGTH = 4 * 1024 * 1024
 /** Pieces of an answer: short texts are sent together. */
 const PIECE_LENGTH = 64 * 1024
+const TYPE = { 'content-type': 'application/json' }
 
-/** Answers with a JSON array of what is read. What fails before the answer begins is thrown. */
-export async function answerList(
+/**
+ * Answers with a JSON array of what is read. One that is short, or has a single row, has a length.
+ * What fails before the answer begins is thrown.
+ */
+export async function answerList<Row>(
   c: AppContext,
-  values: AsyncIterable<JsonText>,
+  { whole, rows }: OpenList<Row, unknown>,
+  textOf: (row: Row) => JsonText,
   headers: Record<string, string>,
 ): Promise<Response> {
-  const iterator = values[Symbol.asyncIterator]()
+  if (whole?.length === 1) return answerText(c, arrayText(whole.map(textOf)), headers)
+  const texts = textsOf(rows, textOf)
   const ahead: JsonText[] = []
-  for (let length = 0; length <= AHEAD_LENGTH; ) {
-    const { done, value } = await iterator.next()
-    if (done) return json(c, arrayText(ahead), 200, headers)
-    ahead.push(value)
-    length += value.length
+  // No more than what needs no room: beside what has room, nothing may be waited for.
+  for (let length = 0; length <= FEW_HELD; ) {
+    const text = await texts.next()
+    if (text === undefined) return json(c, arrayText(ahead), 200, headers)
+    ahead.push(text)
+    length += text.length
   }
-  const pieces = encoded(arrayPieces(ahead, iterator))
-  return transfer(c, pieces, 200, { 'content-type': 'application/json', ...headers })
+  return transfer(c, arrayPieces(ahead, texts), 200, { ...TYPE, ...headers })
 }
 
-async function* arrayPieces(
-  ahead: JsonText[],
-  iterator: AsyncIterator<JsonText>,
-): AsyncGenerator<string> {
-  try {
-    let before = '['
-    for (;;) {
-      const value: JsonText | undefined = ahead.shift() ?? (await iterator.next()).value
-      if (value === undefined) break
-      yield before + value
+/** Answers with JSON text of any length. */
+export async function answerText(
+  c: AppContext,
+  text: JsonText,
+  headers: Record<string, string> = {},
+): Promise<Response> {
+  if (text.length <= FEW_HELD) return json(c, text, 200, headers)
+  // As bytes, of which there are no copies while they wait for the client.
+  const bytes = Buffer.from(text)
+  const length = { 'content-length': String(bytes.length) }
+  return transfer(c, inOne(bytes), 200, { ...TYPE, ...length, ...headers })
+}
+
+async function* inOne(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes
+}
+
+interface Texts {
+  /** The next one; undefined after the last. */
+  next(): Promise<JsonText | undefined>
+  end(): Promise<void>
+}
+
+function textsOf<Row>(rows: AsyncIterable<Row>, textOf: (row: Row) => JsonText): Texts {
+  const iterator = rows[Symbol.asyncIterator]()
+  return {
+    next: async () => {
+      const { done, value } = await iterator.next()
+      return done ? undefined : textOf(value)
+    },
+    end: async () => {
+      await iterator.return?.()
+    },
+  }
+}
+
+/**
+ * The array in pieces that are worth sending. No generator: one that waits for the next row may keep
+ * the last one in memory.
+ */
+function arrayPieces(ahead: JsonText[], texts: Texts): AsyncIterable<Uint8Array> {
+  let before = '['
+  let ended = false
+  const next = async (): Promise<IteratorResult<Uint8Array>> => {
+    if (ended) return { done: true, value: undefined }
+    let whole = ''
+    while (!ended && whole.length < PIECE_LENGTH) {
+      const text = ahead.shift() ?? (await texts.next())
+      ended = text === undefined
+      whole += text === undefined ? ']' : before + text
       before = ','
     }
-    yield ']'
-  } finally {
-    await iterator.return?.()
+    return { done: false, value: Buffer.from(whole) }
   }
+  const end = async (): Promise<IteratorResult<Uint8Array>> => {
+    await texts.end()
+    return { done: true, value: undefined }
+  }
+  return { [Symbol.asyncIterator]: () => ({ next, return: end }) }
 }
 
 /** Text in UTF-8, in pieces that are worth sending. */
@@ -55,12 +104,4 @@ export async function* encoded(texts: AsyncIterable<string>): AsyncGenerator<Uin
     whole = ''
   }
   if (whole !== '') yield Buffer.from(whole)
-}
-
-/** Each value as its text. */
-export async function* textsOf<T>(
-  values: AsyncIterable<T>,
-  textOf: (value: T) => JsonText,
-): AsyncGenerator<JsonText> {
-  for await (const value of values) yield textOf(value)
 }

@@ -57,16 +57,28 @@ async function writeAll(
   first: Uint8Array[],
   iterator: AsyncIterator<Uint8Array>,
 ): Promise<void> {
-  for (;;) {
-    const piece: Uint8Array | undefined = first.shift() ?? (await iterator.next()).value
-    if (piece === undefined) break
-    if (!outgoing.destroyed && !outgoing.write(piece)) await drained(outgoing)
+  while (await writeNext(outgoing, first, iterator)) {
     if (outgoing.destroyed) {
       await iterator.return?.()
       return
     }
   }
   if (!outgoing.destroyed) outgoing.end()
+}
+
+/**
+ * A call for each piece, so that none is kept in memory while the next one is waited for.
+ * @returns false when there is none
+ */
+async function writeNext(
+  outgoing: ServerResponse,
+  first: Uint8Array[],
+  iterator: AsyncIterator<Uint8Array>,
+): Promise<boolean> {
+  const piece: Uint8Array | undefined = first.shift() ?? (await iterator.next()).value
+  if (piece === undefined) return false
+  if (!outgoing.destroyed && !outgoing.write(piece)) await drained(outgoing)
+  return true
 }
 
 /** Resolves when more can be written, or nothing can any more. */

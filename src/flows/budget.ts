@@ -7,26 +7,31 @@ interface Waiting {
 
 /** An amount that is shared out to whoever asks first, within this process. */
 export class Budget {
-  readonly #size: number
+  /** The whole. */
+  readonly size: number
   #free: number
   readonly #waiting = new Set<Waiting>()
 
   /** @param size more than this nobody gets */
   constructor(size: number) {
-    this.#size = size
+    this.size = size
     this.#free = size
   }
 
   /**
    * Waits until there is so much, behind those who wait already.
    * @param amount up to the whole
-   * @param waitMs longest wait in milliseconds
+   * @param waitMs longest wait in milliseconds; undefined for as long as it takes
    * @param signal ends the wait
    * @returns undefined when it was not there in time
    * @throws RangeError for more than the whole; the reason of `signal`
    */
-  async take(amount: number, waitMs: number, signal?: AbortSignal): Promise<Release | undefined> {
-    if (amount > this.#size) throw new RangeError('more is asked for than there can be')
+  async take(
+    amount: number,
+    waitMs: number | undefined,
+    signal?: AbortSignal,
+  ): Promise<Release | undefined> {
+    if (amount > this.size) throw new RangeError('more is asked for than there can be')
     signal?.throwIfAborted()
     const granted = await new Promise<boolean>((resolve, reject) => {
       const end = (): void => {
@@ -34,12 +39,13 @@ export class Budget {
         signal?.removeEventListener('abort', leave)
         this.#waiting.delete(waiting)
       }
-      const timer = setTimeout(() => {
+      const giveUp = (): void => {
         end()
         resolve(false)
         // Those behind it may want less.
         this.#serve()
-      }, waitMs)
+      }
+      const timer = waitMs === undefined ? undefined : setTimeout(giveUp, waitMs)
       const leave = (): void => {
         end()
         reject(signal?.reason)

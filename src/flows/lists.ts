@@ -1,4 +1,4 @@
-import type { End, Listed, Page, Slice } from '../domain/meta-repository.js'
+import type { End, Listed, Page } from '../domain/meta-repository.js'
 
 /** Most rows that are read at once; the repository gives fewer of long ones. */
 const SLICE_ROWS = 100
@@ -7,18 +7,18 @@ const LEAST_ROWS = 4
 
 /** How a list is read in slices. */
 export interface ListSource<Row, Key> {
-  slice(page: Page<Key>): Promise<Listed<Row, Key>>
+  /** Called for another slice when nothing of the one before is in memory any more. */
+  slice(page: Page<Key>): Promise<Pick<Listed<Row, Key>, 'rows' | 'next'>>
   end(page: Page<Key>): Promise<End<Key>>
 }
 
 /** A list whose first rows are at hand. */
 export interface OpenList<Row, Key> {
-  /** All of them when they are one slice. */
-  readonly first: readonly Row[]
-  readonly isWhole: boolean
+  /** All rows, when they are one slice. */
+  readonly whole: readonly Row[] | undefined
   /**
-   * Each time from the beginning; slices after the first are read when they are wanted. Throws the
-   * reason of the signal.
+   * Each time from the beginning; slices are read when they are wanted, but for the first one, which
+   * is read again only for the second time. Throws the reason of the signal.
    */
   readonly rows: AsyncIterable<Row>
   /** Where the next page begins, as in `Listed`. */
@@ -38,7 +38,8 @@ export async function openList<Row, Key>(
 ): Promise<OpenList<Row, Key>> {
   const { limit } = page
   signal?.throwIfAborted()
-  const { rows, next } = await source.slice({ ...page, limit: Math.min(limit, SLICE_ROWS) })
+  const begin = { ...page, limit: Math.min(limit, SLICE_ROWS) }
+  const { rows, next } = await source.slice(begin)
   signal?.throwIfAborted()
   const rest = limit - rows.length
   const end =
@@ -47,43 +48,74 @@ export async function openList<Row, Key>(
       : await source.end({ after: next, limit: rest, offset: 0 })
   const { last: until, more } = end
   if (next === undefined || until === undefined) {
-    return { first: rows, isWhole: true, rows: inTurn(rows, signal), next: more ? next : undefined }
+    const whole = { [Symbol.asyncIterator]: () => new Rows(source, undefined, rows, signal) }
+    return { whole: rows, rows: whole, next: more ? next : undefined }
   }
-  const part = { after: next, until, limit: nextLimit(rows) }
-  const all = { [Symbol.asyncIterator]: () => follow(source, rows, part, signal) }
-  return { first: rows, isWhole: false, rows: all, next: more ? until : undefined }
-}
-
-function inTurn<Row>(rows: readonly Row[], signal: AbortSignal | undefined): AsyncIterable<Row> {
-  return { [Symbol.asyncIterator]: () => each(rows, signal) }
-}
-
-async function* each<Row>(
-  rows: readonly Row[],
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Row> {
-  for (const row of rows) {
-    // What is done for a row may take long: a content is opened, say.
-    signal?.throwIfAborted()
-    yield row
+  return {
+    whole: undefined,
+    rows: following(source, { ...begin, until }, { rows, next }, signal),
+    next: more ? until : undefined,
   }
 }
 
-async function* follow<Row, Key>(
+/** @param first for the first time; it is not kept for longer */
+function following<Row, Key>(
   source: ListSource<Row, Key>,
-  first: readonly Row[],
-  { until, ...begin }: Slice<Key>,
+  begin: Page<Key>,
+  first: Pick<Listed<Row, Key>, 'rows' | 'next'> | undefined,
   signal: AbortSignal | undefined,
-): AsyncGenerator<Row> {
-  yield* each(first, signal)
-  let { after, limit } = begin
-  do {
-    signal?.throwIfAborted()
-    const part = await source.slice({ after, until, limit, offset: 0 })
-    yield* each(part.rows, signal)
-    after = part.next
-    limit = nextLimit(part.rows)
-  } while (after !== undefined)
+): AsyncIterable<Row> {
+  let unread = first
+  return {
+    [Symbol.asyncIterator]: () => {
+      if (unread === undefined) return new Rows(source, begin, [], signal)
+      const { rows, next: after } = unread
+      unread = undefined
+      const page = { after, until: begin.until, limit: nextLimit(rows), offset: 0 }
+      return new Rows(source, page, rows, signal)
+    },
+  }
+}
+
+/** The rows of a list. No generator: one that waits for a slice may keep the one before in memory. */
+class Rows<Row, Key> implements AsyncIterator<Row> {
+  readonly #source: ListSource<Row, Key>
+  readonly #signal: AbortSignal | undefined
+  #page: Page<Key> | undefined
+  #rows: IterableIterator<Row>
+
+  /** @param page what follows the rows; undefined when nothing does */
+  constructor(
+    source: ListSource<Row, Key>,
+    page: Page<Key> | undefined,
+    rows: readonly Row[],
+    signal: AbortSignal | undefined,
+  ) {
+    this.#source = source
+    this.#signal = signal
+    this.#page = page
+    this.#rows = rows.values()
+  }
+
+  async next(): Promise<IteratorResult<Row>> {
+    for (;;) {
+      // Before each row: what is done for one may take long, such as to open a content.
+      this.#signal?.throwIfAborted()
+      const row = this.#rows.next()
+      if (!row.done) return row
+      // At its end an iterator lets go of its rows.
+      if (this.#page === undefined) return { done: true, value: undefined }
+      await this.#read(this.#page)
+    }
+  }
+
+  async #read(page: Page<Key>): Promise<void> {
+    const { rows, next: after } = await this.#source.slice(page)
+    this.#rows = rows.values()
+    const { until } = page
+    this.#page =
+      after === undefined ? undefined : { after, until, limit: nextLimit(rows), offset: 0 }
+  }
 }
 
 /** Rows that a slice has no room for are read in vain: after few rows, not many more are asked for. */

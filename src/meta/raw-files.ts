@@ -12,7 +12,7 @@ import type { StoredContent, StoredRawFile } from '../domain/models.js'
 import { endOf, oneMore } from './keyset.js'
 import { blobColumns, storedRawFileColumns, toBlob, toStoredRawFile } from './rows.js'
 import { blob, boefjeMeta, normalizerMeta, rawFile, signingProvider } from './schema.js'
-import { listedJobColumns, listedWithJobs } from './slices.js'
+import { lengthOf, listedJobColumns, listedWithJobs } from './slices.js'
 import { translated } from './sqlstate.js'
 
 type RawFiles = Pick<
@@ -115,6 +115,7 @@ async function listContents(
       blob: toBlob(blob),
     })),
     next: last && inside.length > slice.limit ? last.seq : undefined,
+    length: rows.reduce((sum, row) => sum + lengthOf(row), 0),
   }
 }
 

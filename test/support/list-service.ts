@@ -7,16 +7,19 @@ import { rawListRoutes } from '../../src/api/routes/raw-lists.js'
 import type { JobKey } from '../../src/domain/cursor.js'
 import type { Listed, MetaRepository, Page } from '../../src/domain/meta-repository.js'
 import type { BoefjeMeta, StoredRawFile } from '../../src/domain/models.js'
+import { createAnswerMemory } from '../../src/flows/answer-room.js'
 import { boefjeMeta } from './rows.js'
 
 const idOf = (n: number): string => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`
 
 /** @param rows of each list; all of one job, whose texts may be changed */
-export function listService(rows: number) {
+export function listService(rows: number, memory = createAnswerMemory()) {
   const job: { -readonly [K in keyof BoefjeMeta]: BoefjeMeta[K] } = { ...boefjeMeta() }
   /** Calls so far, and milliseconds that each takes. */
   const counts = { slice: 0, get: 0 }
   const delays = { slice: 0, get: 0 }
+  /** Slices that can be read. */
+  const good = { slices: Infinity }
   const errors: object[] = []
   const statuses: number[] = []
 
@@ -47,6 +50,7 @@ export function listService(rows: number) {
   ): Promise<{ rows: Row[]; last: number | undefined }> => {
     counts.slice += 1
     await sleep(delays.slice)
+    if (counts.slice > good.slices) throw new Error('a slice that cannot be read')
     const begin = after + 1 + offset
     const end = Math.min(rows, begin + limit)
     const found = Array.from({ length: Math.max(0, end - begin) }, (_, i) => rowOf(begin + i))
@@ -57,7 +61,7 @@ export function listService(rows: number) {
     page: { limit: number; after?: number | undefined },
   ): Promise<Listed<Row, number>> => {
     const { rows: found, last } = await slice(rowOf, page, page.after ?? -1)
-    return { rows: found, next: last }
+    return { rows: found, next: last, length: found.length * job.arguments.length }
   }
   const numberOf = (key: JobKey | undefined): number => (key ? Number(key.id.slice(-12)) : -1)
   const ofJobs = async <Row>(
@@ -68,6 +72,7 @@ export function listService(rows: number) {
     return {
       rows: found,
       next: last === undefined ? undefined : { startedAt: null, id: idOf(last) },
+      length: found.length * job.arguments.length,
     }
   }
   const endOfJobs = async () => ({ last: { startedAt: null, id: idOf(rows - 1) }, more: false })
@@ -119,11 +124,11 @@ export function listService(rows: number) {
     logInsPerMinute: 1,
   })
   const app = createApp({
-    routes: [...jobRoutes(ports.meta), ...rawListRoutes(ports)],
+    routes: [...jobRoutes(ports.meta, memory), ...rawListRoutes(ports, memory)],
     auth: { ...auth, requireBearer: async () => undefined },
     idleMs: 60_000,
     log,
     observe: ({ status }) => void statuses.push(status),
   })
-  return { app, log, job, counts, delays, errors, statuses }
+  return { app, log, job, counts, delays, good, errors, statuses }
 }
