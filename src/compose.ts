@@ -24,6 +24,7 @@ import { type Credentials, generatedCredentials } from './credentials.js'
 import type { Log } from './domain/ports.js'
 import { shared } from './domain/shared.js'
 import { createRabbitMQEventManager } from './events/rabbitmq.js'
+import { createAnswerMemory } from './flows/answer-room.js'
 import { Budget } from './flows/budget.js'
 import { createCountsReader } from './flows/counts.js'
 import { MAX_EVENTS } from './flows/event-room.js'
@@ -35,6 +36,7 @@ import { createResumableUploads, type ResumableUploads } from './flows/resumable
 import { Traffic } from './flows/traffic.js'
 import { tellOfUnfitDatabase } from './flows/unfit-database.js'
 import { startUploadSweep } from './flows/upload-sweep.js'
+import { MOST_VERIFIED } from './flows/verify.js'
 import { createAuditRows } from './meta/audit.js'
 import { createBlobKeys } from './meta/blob-keys.js'
 import { createOutbox } from './meta/outbox.js'
@@ -179,6 +181,7 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
       wakeTimestamper: () => timestamper?.wake(),
     }
     const retrievePorts = { meta, raw, countBlobError: metrics.countBlobError }
+    const answerMemory = createAnswerMemory()
     const limits: UploadLimits = {
       maxBytes: settings.maxBodyBytes,
       maxFiles: settings.maxFilesPerUpload,
@@ -211,13 +214,17 @@ export function startService(settings: Settings, log: Log, signal?: AbortSignal)
         metrics,
       }),
       tokenRoute(auth, idleMs),
-      ...jobRoutes(meta),
+      ...jobRoutes(meta, answerMemory),
       ingestRoute(ingestPorts, limits),
       ...uploadRoutes({ uploads, limits, log }),
-      ...rawRoutes(retrievePorts),
+      ...rawRoutes(retrievePorts, answerMemory),
       ...contentRoutes(retrievePorts),
-      ...rawListRoutes(retrievePorts),
-      ...verificationRoutes({ ...retrievePorts, ...timestamps }),
+      ...rawListRoutes(retrievePorts, answerMemory),
+      ...verificationRoutes({
+        ...retrievePorts,
+        ...timestamps,
+        places: new Budget(MOST_VERIFIED),
+      }),
     ]
     const app = createApp({
       routes: [...api, ...docsRoutes(api, VERSION)],

@@ -30,7 +30,11 @@ export async function transfer(
   // With the headers that every answer has.
   const head = c.body(null, status, headers)
   outgoing.writeHead(status, Object.fromEntries(head.headers))
-  writeAll(outgoing, first, iterator).catch(c.get('cut'))
+  writeAll(outgoing, first, iterator).catch((error: unknown) => {
+    // Nothing is wrong with pieces that end because the client has gone.
+    if (outgoing.destroyed && error instanceof Error && error.name === 'AbortError') return
+    c.get('cut')(error)
+  })
   return RESPONSE_ALREADY_SENT
 }
 
@@ -53,16 +57,28 @@ async function writeAll(
   first: Uint8Array[],
   iterator: AsyncIterator<Uint8Array>,
 ): Promise<void> {
-  for (;;) {
-    const piece: Uint8Array | undefined = first.shift() ?? (await iterator.next()).value
-    if (piece === undefined) break
-    if (!outgoing.destroyed && !outgoing.write(piece)) await drained(outgoing)
+  while (await writeNext(outgoing, first, iterator)) {
     if (outgoing.destroyed) {
       await iterator.return?.()
       return
     }
   }
   if (!outgoing.destroyed) outgoing.end()
+}
+
+/**
+ * A call for each piece, so that none is kept in memory while the next one is waited for.
+ * @returns false when there is none
+ */
+async function writeNext(
+  outgoing: ServerResponse,
+  first: Uint8Array[],
+  iterator: AsyncIterator<Uint8Array>,
+): Promise<boolean> {
+  const piece: Uint8Array | undefined = first.shift() ?? (await iterator.next()).value
+  if (piece === undefined) return false
+  if (!outgoing.destroyed && !outgoing.write(piece)) await drained(outgoing)
+  return true
 }
 
 /** Resolves when more can be written, or nothing can any more. */

@@ -31,6 +31,8 @@ export interface Listed<Row, Key> {
   readonly rows: readonly Row[]
   /** Sort key of the last row when others follow it; undefined when there are no rows. */
   readonly next: Key | undefined
+  /** Characters of the long texts of the rows; those that rows share count once. */
+  readonly length: number
 }
 
 /** Where the rows of a slice would end, however long they are. */

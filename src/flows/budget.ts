@@ -7,39 +7,58 @@ interface Waiting {
 
 /** An amount that is shared out to whoever asks first, within this process. */
 export class Budget {
-  readonly #size: number
+  /** The whole. */
+  readonly size: number
   #free: number
   readonly #waiting = new Set<Waiting>()
 
   /** @param size more than this nobody gets */
   constructor(size: number) {
-    this.#size = size
+    this.size = size
     this.#free = size
   }
 
   /**
    * Waits until there is so much, behind those who wait already.
    * @param amount up to the whole
-   * @param waitMs longest wait in milliseconds
+   * @param waitMs longest wait in milliseconds; undefined for as long as it takes
+   * @param signal ends the wait
    * @returns undefined when it was not there in time
-   * @throws RangeError for more than the whole
+   * @throws RangeError for more than the whole; the reason of `signal`
    */
-  async take(amount: number, waitMs: number): Promise<Release | undefined> {
-    if (amount > this.#size) throw new RangeError('more is asked for than there can be')
-    const granted = await new Promise<boolean>((resolve) => {
-      const timer = setTimeout(() => {
+  async take(
+    amount: number,
+    waitMs: number | undefined,
+    signal?: AbortSignal,
+  ): Promise<Release | undefined> {
+    if (amount > this.size) throw new RangeError('more is asked for than there can be')
+    signal?.throwIfAborted()
+    const granted = await new Promise<boolean>((resolve, reject) => {
+      const end = (): void => {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', leave)
         this.#waiting.delete(waiting)
+      }
+      const giveUp = (): void => {
+        end()
         resolve(false)
         // Those behind it may want less.
         this.#serve()
-      }, waitMs)
+      }
+      const timer = waitMs === undefined ? undefined : setTimeout(giveUp, waitMs)
+      const leave = (): void => {
+        end()
+        reject(signal?.reason)
+        this.#serve()
+      }
       const waiting: Waiting = {
         amount,
         grant: () => {
-          clearTimeout(timer)
+          end()
           resolve(true)
         },
       }
+      signal?.addEventListener('abort', leave)
       this.#waiting.add(waiting)
       this.#serve()
     })
@@ -59,7 +78,6 @@ export class Budget {
     for (const waiting of this.#waiting) {
       if (waiting.amount > this.#free) return
       this.#free -= waiting.amount
-      this.#waiting.delete(waiting)
       waiting.grant()
     }
   }

@@ -1,6 +1,7 @@
 import { BytesError } from '../domain/errors.js'
 import type { MetaRepository, MimeTypeCount, RawFileFilter } from '../domain/meta-repository.js'
-import { openList } from './lists.js'
+import type { Holding } from './answer-room.js'
+import { type OpenList, openList } from './lists.js'
 
 /**
  * Most MIME types in one answer, and those that are read at once, of up to 64 characters each.
@@ -12,23 +13,27 @@ const SLICE_TYPES = 20_000
 
 /**
  * Counts the raw files of each MIME type, so that memory does not grow with their number.
+ * @param signal as of `openList`
  * @throws BytesError `invalid_value` when there are more than 100,000
  */
 export async function openMimeTypes(
   meta: Pick<MetaRepository, 'countMimeTypes' | 'endOfMimeTypes'>,
   filter: RawFileFilter,
-): Promise<AsyncIterable<MimeTypeCount>> {
-  const { rows, next } = await openList<MimeTypeCount, string>(
+  holding: Pick<Holding, 'holdPart'>,
+  signal: AbortSignal,
+): Promise<OpenList<MimeTypeCount, string>> {
+  const list = await openList<MimeTypeCount, string>(
     {
-      slice: (page) => meta.countMimeTypes(filter, page),
+      slice: (page) => holding.holdPart(() => meta.countMimeTypes(filter, page)),
       end: (page) => meta.endOfMimeTypes(filter, page),
+      sliceRows: SLICE_TYPES,
     },
     { limit: MOST_TYPES, offset: 0 },
-    SLICE_TYPES,
+    signal,
   )
-  if (next !== undefined) {
+  if (list.next !== undefined) {
     const problem = `the raw files have more than ${MOST_TYPES} MIME types: ask for fewer files`
     throw new BytesError('invalid_value', problem)
   }
-  return rows
+  return list
 }

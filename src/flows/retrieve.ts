@@ -25,6 +25,17 @@ export async function findRawFile(ports: RetrievePorts, id: Uuid): Promise<Store
 }
 
 /**
+ * The raw file without the long texts of its job, which need not be in memory while its content is
+ * read.
+ * @throws BytesError `raw_file_not_found`
+ */
+export async function findContent(ports: RetrievePorts, id: Uuid): Promise<StoredRawFile> {
+  const { rawFile, ...rest } = await findRawFile(ports, id)
+  const boefjeMeta = { ...rawFile.boefjeMeta, arguments: '{}', environment: null }
+  return { ...rest, rawFile: { ...rawFile, boefjeMeta } }
+}
+
+/**
  * The blob of a content that at least one raw file of the organization has.
  * @throws BytesError `blob_not_found`
  */

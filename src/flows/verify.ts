@@ -3,6 +3,7 @@ import type { Check, HashVerifier } from '../domain/hash-repository.js'
 import type { StoredRawFile, Uuid } from '../domain/models.js'
 import type { PendingHashes } from '../domain/pending-hashes.js'
 import { type ContentHashes, type HashingAlgorithm, startHash } from '../hashing/hasher.js'
+import type { Budget } from './budget.js'
 import { openContent, type RetrievePorts } from './retrieve.js'
 
 /**
@@ -26,7 +27,14 @@ export interface VerifyPorts extends RetrievePorts {
   /** Of all hash repositories that may have given a link, also under earlier settings. */
   readonly verifiers: readonly HashVerifier[]
   readonly pending: Pick<PendingHashes, 'isPending'>
+  /** Places for contents that are read at the same time; left out, whoever calls bounds them. */
+  readonly places?: Pick<Budget, 'take'>
 }
+
+/** Contents that are verified at the same time for requests: each keeps a processor busy. */
+export const MOST_VERIFIED = 4
+/** How long one waits for a place, in milliseconds. */
+const WAIT_MS = 30_000
 
 /** What a retrieval link is worth. */
 export interface LinkFindings {
@@ -39,8 +47,9 @@ export interface LinkFindings {
 /**
  * Reads the content of a raw file from storage once, computes its digest and secure hash anew, and
  * checks its retrieval link. What is found wrong is a check that has not passed, and no error.
- * @param signal stops the reading
- * @throws BytesError `storage_unavailable`, `database_unavailable`; the reason of `signal`
+ * @param signal stops the reading, and the wait for a place
+ * @throws BytesError `storage_unavailable`, `database_unavailable`, `busy` when no place has become
+ *   free; the reason of `signal`
  */
 export async function verifyRawFile(
   ports: VerifyPorts,
@@ -87,7 +96,9 @@ async function checkContent(
   const algorithm = secureHash === null ? undefined : algorithmOf(secureHash)
   let hashes: ContentHashes
   try {
-    hashes = await hashContent(ports, file, algorithm ?? 'sha512', signal)
+    hashes = await inPlace(ports, signal, () =>
+      hashContent(ports, file, algorithm ?? 'sha512', signal),
+    )
   } catch (error) {
     if (!(error instanceof BytesError)) throw error
     const passed = UNREADABLE[error.code]
@@ -103,6 +114,21 @@ async function checkContent(
       ? { name: 'secure_hash', passed: null, detail: noSecureHash(secureHash) }
       : compare('secure_hash', secureHash, hashes.secureHash(boefjeMeta.endedAt)),
   ]
+}
+
+async function inPlace<T>(
+  { places }: VerifyPorts,
+  signal: AbortSignal | undefined,
+  read: () => Promise<T>,
+): Promise<T> {
+  if (!places) return read()
+  const leave = await places.take(1, WAIT_MS, signal)
+  if (!leave) throw new BytesError('busy', 'other contents are being verified: try again later')
+  try {
+    return await read()
+  } finally {
+    leave()
+  }
 }
 
 async function hashContent(

@@ -13,6 +13,9 @@ import { matches } from './raw-file-filter.js'
 import { rawFile } from './schema.js'
 import { translated } from './sqlstate.js'
 
+/** What a count takes beside its MIME type, in characters. */
+const COUNT = 40
+
 type MimeTypes = Pick<MetaRepository, 'countMimeTypes' | 'endOfMimeTypes'>
 
 /** The part of the meta repository that counts MIME types. */
@@ -40,7 +43,8 @@ async function countMimeTypes(
     .slice(0, slice.limit)
     .map(({ mimeType, files }) => ({ mimeType, files: Number(files) }))
   const next = found.length > slice.limit ? rows.at(-1)?.mimeType : undefined
-  return { rows, next }
+  const length = rows.reduce((sum, { mimeType }) => sum + COUNT + mimeType.length, 0)
+  return { rows, next, length }
 }
 
 async function endOfMimeTypes(

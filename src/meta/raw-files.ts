@@ -13,7 +13,7 @@ import { endOf, oneMore } from './keyset.js'
 import { matches } from './raw-file-filter.js'
 import { blobColumns, storedRawFileColumns, toBlob, toStoredRawFile } from './rows.js'
 import { blob, boefjeMeta, rawFile, signingProvider } from './schema.js'
-import { listedJobColumns, listedWithJobs } from './slices.js'
+import { lengthOf, listedJobColumns, listedWithJobs } from './slices.js'
 import { translated } from './sqlstate.js'
 
 type RawFiles = Pick<
@@ -105,6 +105,7 @@ async function listContents(
       blob: toBlob(blob),
     })),
     next: last && inside.length > slice.limit ? last.seq : undefined,
+    length: rows.reduce((sum, row) => sum + lengthOf(row), 0),
   }
 }
 

@@ -61,20 +61,24 @@ export async function listedWithJobs<F extends Found, Row, Key>(
   const rows: Row[] = []
   let last: F | undefined
   for (const row of inside.slice(0, limit)) {
-    if (length > SLICE_LENGTH) return { rows, next: last && keyOf(last) }
+    if (length > SLICE_LENGTH) return { rows, next: last && keyOf(last), length }
     last = row
-    length += lengthOf(row.raw)
+    if (row.raw) length += lengthOf(row.raw)
     const job = await jobOf(row)
     // A job that was deleted just now has taken what belongs to it along.
     if (job) rows.push(rowOf({ ...row, job }))
   }
-  return { rows, next: last && inside.length > limit ? keyOf(last) : undefined }
+  const next = last && inside.length > limit ? keyOf(last) : undefined
+  return { rows, next, length }
 }
 
 /** Characters of the MIME types, of which there may be many, and of the link, which may be a token. */
-function lengthOf(raw: Found['raw']): number {
-  const types = (raw?.mimeTypes ?? []).reduce((sum, { length }) => sum + length, 0)
-  return types + (raw?.hashRetrievalLink?.length ?? 0)
+export function lengthOf({
+  mimeTypes,
+  hashRetrievalLink,
+}: Pick<RawFileRow['raw'], 'mimeTypes'> & { readonly hashRetrievalLink?: string | null }): number {
+  const types = (mimeTypes ?? []).reduce((sum, { length }) => sum + length, 0)
+  return types + (hashRetrievalLink?.length ?? 0)
 }
 
 async function findJob(db: NodePgDatabase, id: Uuid): Promise<BoefjeMetaRow | undefined> {

@@ -150,13 +150,7 @@ describe('a client that falls silent', () => {
       socket.write(
         `GET /bytes/raw/${file} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${client.token}\r\n\r\n`,
       )
-      const folder = `/proc/${service.process.pid}/fd`
-      const open = async (): Promise<number> => {
-        const links = (await readdir(folder)).map((fd) =>
-          readlink(join(folder, fd)).catch(() => ''),
-        )
-        return (await Promise.all(links)).filter((path) => path.includes('/blobs/')).length
-      }
+      const open = () => openContents(service)
       await eventually(async () => (await open()) === 1, 'the file is being read')
       await eventually(async () => (await open()) === 0, 'the file is closed')
       let received = 0
@@ -182,6 +176,35 @@ describe('a client that falls silent', () => {
       }
       expect(await wire.received(/\}/)).toMatch(/^HTTP\/1\.1 200 /)
       wire.socket.destroy()
+    })
+  })
+})
+
+/** Contents that the service has open. */
+async function openContents(service: TestService): Promise<number> {
+  const folder = `/proc/${service.process.pid}/fd`
+  const links = (await readdir(folder)).map((fd) => readlink(join(folder, fd)).catch(() => ''))
+  return (await Promise.all(links)).filter((path) => path.includes('/blobs/')).length
+}
+
+describe('verifications at the same time', () => {
+  it('read few contents at once, and are all answered', async () => {
+    await withService({}, async ({ service, client, post }) => {
+      const stored = await post(await client.job(), contentOf(20 * MIB))
+      const { file } = JSON.parse(stored.text) as { file: string }
+      let most = 0
+      const watch = setInterval(async () => {
+        most = Math.max(most, await openContents(service))
+      }, 2)
+      const headers = { authorization: `Bearer ${client.token}` }
+      const path = `/bytes/raw/${file}/verify`
+      const all = Array.from({ length: 40 }, () => send(service.url, { path, headers }))
+      const answers = await Promise.all(all)
+      clearInterval(watch)
+      expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200))
+      expect(answers.every(({ text }) => text.includes('"unverifiable"'))).toBe(true)
+      expect(most).toBeGreaterThan(0)
+      expect(most).toBeLessThanOrEqual(4)
     })
   })
 })

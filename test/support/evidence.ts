@@ -101,7 +101,7 @@ export function memoryStore(anchors: string, authorityUrl: string): MemoryStore 
     ],
     listRawFiles: async (_filter, { limit, after = 0 }) => {
       const rows = [...files.values()].slice(after, after + limit)
-      return { rows, next: after + limit < files.size ? after + limit : undefined }
+      return { rows, next: after + limit < files.size ? after + limit : undefined, length: 0 }
     },
   }
   const ports: EvidencePorts = {

@@ -57,6 +57,33 @@ describe('a budget', () => {
     expect(await budget.take(6, MINUTE)).toBeTypeOf('function')
   })
 
+  it('is left by those who are called off, and those behind go on', async () => {
+    const budget = new Budget(10)
+    const release = await budget.take(6, MINUTE)
+    const gone = new AbortController()
+    const large = budget.take(10, MINUTE, gone.signal)
+    const small = budget.take(4, MINUTE)
+    gone.abort()
+    await expect(large).rejects.toBe(gone.signal.reason)
+    const last = await small
+    await expect(budget.take(1, MINUTE, gone.signal)).rejects.toBe(gone.signal.reason)
+    last?.()
+    release?.()
+    expect(await budget.take(10, MINUTE)).toBeTypeOf('function')
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
+  it('is kept by those who are called off after they were served', async () => {
+    const budget = new Budget(10)
+    const gone = new AbortController()
+    const release = await budget.take(10, MINUTE, gone.signal)
+    gone.abort()
+    const next = budget.take(1, MINUTE)
+    expect(await Promise.race([next, Promise.resolve('it waits')])).toBe('it waits')
+    release?.()
+    expect(await next).toBeTypeOf('function')
+  })
+
   it('refuses what could never be had', async () => {
     await expect(new Budget(10).take(11, MINUTE)).rejects.toThrow(RangeError)
   })

@@ -53,7 +53,7 @@ it('has the rows and the end that one statement would have', async () => {
     expect(list.next).toBe(more ? expected.at(-1) : undefined)
     expect(await collect(list.rows)).toEqual(expected)
     expect(await collect(list.rows)).toEqual(expected)
-    if (list.isWhole) expect(list.first).toEqual(expected)
+    if (list.whole) expect(list.whole).toEqual(expected)
     expect(Math.max(...asked)).toBeLessThanOrEqual(100)
   })
   await fc.assert(check, { numRuns: 300 })
@@ -63,7 +63,7 @@ it('is read by one slice where that is all', async () => {
   const { source, asked } = numbers(new Set(upTo(100)), 100)
   const list = await openList(source, { limit: 100, offset: 0 })
   await collect(list.rows)
-  expect([list.isWhole, asked]).toEqual([true, [100]])
+  expect([list.whole, asked]).toEqual([upTo(100), [100]])
 })
 
 it('asks for little more than there is room for', async () => {
@@ -95,4 +95,23 @@ it('ends where it would have ended, whatever comes and goes, and has no row twic
     expect(found).toEqual(expect.arrayContaining(stayed))
   })
   await fc.assert(check, { numRuns: 100 })
+})
+
+it('gives no row and reads no slice when its signal has aborted', async () => {
+  const { source, asked } = numbers(new Set(upTo(400)), 10)
+  const gone = new AbortController()
+  const list = await openList(source, { limit: 400, offset: 0 }, gone.signal)
+  const found: number[] = []
+  const read = async () => {
+    for await (const row of list.rows) {
+      found.push(row)
+      if (row === 13) gone.abort()
+    }
+  }
+  await expect(read()).rejects.toMatchObject({ name: 'AbortError' })
+  expect([found.length, asked.length]).toEqual([14, 2])
+  await expect(openList(source, { limit: 1, offset: 0 }, gone.signal)).rejects.toMatchObject({
+    name: 'AbortError',
+  })
+  expect(asked).toHaveLength(2)
 })

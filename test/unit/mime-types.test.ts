@@ -18,7 +18,8 @@ function repository(types: number) {
       asked.push(slice.limit)
       const rest = found(slice)
       const rows = rest.slice(0, slice.limit).map((mimeType) => ({ mimeType, files: 1 }))
-      return { rows, next: rest.length > rows.length ? rows.at(-1)?.mimeType : undefined }
+      const next = rest.length > rows.length ? rows.at(-1)?.mimeType : undefined
+      return { rows, next, length: 50 * rows.length }
     },
     endOfMimeTypes: async (filter: RawFileFilter, slice: Slice<string>) => {
       expect(filter).toBe(FILTER)
@@ -35,6 +36,8 @@ async function typesOf(counts: AsyncIterable<MimeTypeCount>): Promise<string[]> 
   return types
 }
 
+const holding: Parameters<typeof openMimeTypes>[2] = { holdPart: (read) => read() }
+
 it.each([
   [0, [20_000]],
   [20_000, [20_000]],
@@ -42,13 +45,16 @@ it.each([
   [100_000, [20_000, 0, 20_000, 20_000, 20_000, 20_000]],
 ])('of %i are read in parts, and in few of them', async (types, expected) => {
   const meta = repository(types)
-  expect(await typesOf(await openMimeTypes(meta, FILTER))).toEqual(meta.all)
+  const { signal } = new AbortController()
+  const { rows } = await openMimeTypes(meta, FILTER, holding, signal)
+  expect(await typesOf(rows)).toEqual(meta.all)
   expect(meta.asked).toEqual(expected)
 })
 
 it.each([100_001, 400_000])('of %i are refused before the first is sent', async (types) => {
   const meta = repository(types)
-  await expect(openMimeTypes(meta, FILTER)).rejects.toMatchObject({
+  const { signal } = new AbortController()
+  await expect(openMimeTypes(meta, FILTER, holding, signal)).rejects.toMatchObject({
     code: 'invalid_value',
     message: 'the raw files have more than 100000 MIME types: ask for fewer files',
   })

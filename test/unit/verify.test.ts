@@ -1,10 +1,16 @@
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { BytesError } from '../../src/domain/errors.js'
 import type { Check, HashVerifier } from '../../src/domain/hash-repository.js'
 import type { StoredRawFile } from '../../src/domain/models.js'
-import { type VerifyPorts, verdictOf, verifyRawFile } from '../../src/flows/verify.js'
+import { Budget } from '../../src/flows/budget.js'
+import {
+  MOST_VERIFIED,
+  type VerifyPorts,
+  verdictOf,
+  verifyRawFile,
+} from '../../src/flows/verify.js'
 import { verifyAll } from '../../src/flows/verify-all.js'
 import { type MemoryStore, memoryStore } from '../support/evidence.js'
 
@@ -181,6 +187,80 @@ describe('a raw file', () => {
       name: 'AbortError',
     })
     expect([pieces, store.open()]).toEqual([3, 0])
+  })
+})
+
+describe('contents that are verified at the same time', () => {
+  afterEach(() => {
+    vi.useRealTimers()
+  })
+
+  /** Contents that come when they are let, and how many are open. */
+  function slow() {
+    let most = 0
+    let open = 0
+    const waiting: (() => void)[] = []
+    const raw: VerifyPorts['raw'] = {
+      get: async (blob) => {
+        most = Math.max(most, ++open)
+        await new Promise<void>((resolve) => waiting.push(resolve))
+        const content = await store.ports.raw.get(blob)
+        return (async function* () {
+          yield* content
+          open -= 1
+        })()
+      },
+    }
+    return { raw, waiting, most: () => most }
+  }
+
+  it('have a bound, and are all answered in order', async () => {
+    const { raw, waiting, most } = slow()
+    const ports = { ...store.ports, raw, places: new Budget(MOST_VERIFIED) }
+    const answered: number[] = []
+    const all = Array.from({ length: 20 }, async (_, n) => {
+      const { checks } = await verifyRawFile(ports, store.add())
+      expect(checks[0]?.passed).toBe(true)
+      answered.push(n)
+    })
+    while (answered.length < 20) {
+      waiting.shift()?.()
+      await new Promise(setImmediate)
+    }
+    await Promise.all(all)
+    expect(answered).toEqual(answered.map((_, n) => n))
+    expect(most()).toBe(4)
+  })
+
+  it('leave others no place for so long only, and give it back whatever comes of them', async () => {
+    vi.useFakeTimers()
+    const { raw, waiting } = slow()
+    const ports = { ...store.ports, raw, places: new Budget(1) }
+    const gone = new AbortController()
+    const first = verifyRawFile(ports, store.add(), gone.signal)
+    const leaves = new AbortController()
+    const second = verifyRawFile(ports, store.add(), leaves.signal)
+    const refused = expect(verifyRawFile(ports, store.add())).rejects.toMatchObject({
+      code: 'busy',
+    })
+    leaves.abort()
+    await expect(second).rejects.toBe(leaves.signal.reason)
+    await vi.advanceTimersByTimeAsync(30_000)
+    await refused
+    gone.abort()
+    waiting.shift()?.()
+    await expect(first).rejects.toBe(gone.signal.reason)
+    const failing = store.add()
+    store.faults.set(failing.rawFile.id, 'storage_unavailable')
+    const fails = verifyRawFile(ports, failing)
+    await vi.advanceTimersByTimeAsync(0)
+    waiting.shift()?.()
+    await expect(fails).rejects.toMatchObject({ code: 'storage_unavailable' })
+    const last = verifyRawFile(ports, store.add())
+    await vi.advanceTimersByTimeAsync(0)
+    waiting.shift()?.()
+    expect((await last).checks[0]?.passed).toBe(true)
+    expect(vi.getTimerCount()).toBe(0)
   })
 })
 

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { findBlob, findRawFile, type RetrievePorts } from '../../flows/retrieve.js'
+import { findBlob, findContent, type RetrievePorts } from '../../flows/retrieve.js'
 import { answerContent } from '../content.js'
 import { contentDigest, search, uuid } from '../fields.js'
 import { type Answer, type Route, route } from '../route.js'
@@ -64,7 +64,7 @@ export function contentRoutes(retrieve: RetrievePorts): Route[] {
       headers: requestHeaders,
       answers: answers('There is no such raw file'),
       handle: async ({ c, path }) => {
-        const file = await findRawFile(retrieve, path.raw_id)
+        const file = await findContent(retrieve, path.raw_id)
         const fileName = file.fileName ?? file.rawFile.id
         return answerContent(c, retrieve, { file, blob: file.blob, fileName })
       },

@@ -5,13 +5,15 @@ import { memberTexts } from '../../domain/json-text.js'
 import type { MetaRepository, Page } from '../../domain/meta-repository.js'
 import { MAX_JSON_BYTES } from '../../domain/models.js'
 import { boefjeMetaText, normalizerMetaText } from '../../domain/wire-text.js'
+import type { AnswerMemory } from '../../flows/answer-room.js'
 import { openList } from '../../flows/lists.js'
 import { uuid } from '../fields.js'
-import { answerList, textsOf } from '../lists.js'
+import { answerList, answerText } from '../lists.js'
 import { PAGE_HEADERS, pageHeaders } from '../paging.js'
 import { unprocessable } from '../problems.js'
 import { json, type Route, route } from '../route.js'
 import * as schemas from '../schemas.js'
+import { whileHolding } from '../while-holding.js'
 
 const CREATED = JSON.stringify({ status: 'success' })
 const stored = { description: 'Stored', schema: schemas.success }
@@ -19,7 +21,7 @@ const integrity = { description: 'The id is taken', schema: schemas.integrityFai
 const absent = { description: 'There is none', schema: schemas.failure }
 
 /** Resources of boefje metas and normalizer metas. */
-export function jobRoutes(meta: MetaRepository): Route[] {
+export function jobRoutes(meta: MetaRepository, memory: AnswerMemory): Route[] {
   return [
     route({
       method: 'post',
@@ -55,11 +57,15 @@ export function jobRoutes(meta: MetaRepository): Route[] {
       access: 'bearer',
       path: z.object({ boefje_meta_id: uuid }),
       answers: { 200: { description: 'The job', schema: schemas.boefjeMeta }, 404: absent },
-      handle: async ({ c, path }) => {
-        const found = await meta.findBoefjeMeta(path.boefje_meta_id)
-        if (!found) throw new BytesError('boefje_meta_not_found', 'Boefje meta not found')
-        return json(c, boefjeMetaText(found))
-      },
+      handle: ({ c, path }) =>
+        whileHolding(c, memory, async (holding) => {
+          const text = await holding.hold(async () => {
+            const found = await meta.findBoefjeMeta(path.boefje_meta_id)
+            if (!found) throw new BytesError('boefje_meta_not_found', 'Boefje meta not found')
+            return boefjeMetaText(found)
+          })
+          return answerText(c, text)
+        }),
     }),
     route({
       method: 'get',
@@ -82,13 +88,16 @@ export function jobRoutes(meta: MetaRepository): Route[] {
           inputOoi: input_ooi === '*' ? undefined : (input_ooi ?? null),
           descending: query.descending,
         }
-        const source = {
-          slice: (page: Page<JobKey>) => meta.listBoefjeMeta(filter, page),
-          end: (page: Page<JobKey>) => meta.endOfBoefjeMeta(filter, page),
-        }
-        const { rows, next } = await openList(source, query)
-        const headers = pageHeaders(c, next && boefjeMetaCursor.encode(next))
-        return answerList(c, textsOf(rows, boefjeMetaText), headers)
+        return whileHolding(c, memory, async (holding, signal) => {
+          const source = {
+            slice: (page: Page<JobKey>) =>
+              holding.holdPart(() => meta.listBoefjeMeta(filter, page)),
+            end: (page: Page<JobKey>) => meta.endOfBoefjeMeta(filter, page),
+          }
+          const list = await openList(source, query, signal)
+          const headers = pageHeaders(c, list.next && boefjeMetaCursor.encode(list.next))
+          return answerList(c, list, boefjeMetaText, headers)
+        })
       },
     }),
     route({
@@ -116,11 +125,16 @@ export function jobRoutes(meta: MetaRepository): Route[] {
       access: 'bearer',
       path: z.object({ normalizer_meta_id: uuid }),
       answers: { 200: { description: 'The job', schema: schemas.normalizerMeta }, 404: absent },
-      handle: async ({ c, path }) => {
-        const found = await meta.findNormalizerMeta(path.normalizer_meta_id)
-        if (!found) throw new BytesError('normalizer_meta_not_found', 'Normalizer meta not found')
-        return json(c, normalizerMetaText(found))
-      },
+      handle: ({ c, path }) =>
+        whileHolding(c, memory, async (holding) => {
+          const text = await holding.hold(async () => {
+            const found = await meta.findNormalizerMeta(path.normalizer_meta_id)
+            if (!found)
+              throw new BytesError('normalizer_meta_not_found', 'Normalizer meta not found')
+            return normalizerMetaText(found)
+          })
+          return answerText(c, text)
+        }),
     }),
     route({
       method: 'get',
@@ -142,13 +156,16 @@ export function jobRoutes(meta: MetaRepository): Route[] {
           rawId: query.raw_id,
           descending: query.descending,
         }
-        const source = {
-          slice: (page: Page<JobKey>) => meta.listNormalizerMeta(filter, page),
-          end: (page: Page<JobKey>) => meta.endOfNormalizerMeta(filter, page),
-        }
-        const { rows, next } = await openList(source, query)
-        const headers = pageHeaders(c, next && normalizerMetaCursor.encode(next))
-        return answerList(c, textsOf(rows, normalizerMetaText), headers)
+        return whileHolding(c, memory, async (holding, signal) => {
+          const source = {
+            slice: (page: Page<JobKey>) =>
+              holding.holdPart(() => meta.listNormalizerMeta(filter, page)),
+            end: (page: Page<JobKey>) => meta.endOfNormalizerMeta(filter, page),
+          }
+          const list = await openList(source, query, signal)
+          const headers = pageHeaders(c, list.next && normalizerMetaCursor.encode(list.next))
+          return answerList(c, list, normalizerMetaText, headers)
+        })
       },
     }),
   ]

@@ -1,24 +1,20 @@
 import { z } from 'zod'
 import { encodeBase64 } from '../../domain/base64-encoder.js'
 import { type RawFileKey, rawFileCursor } from '../../domain/cursor.js'
-import type {
-  Listed,
-  MetaRepository,
-  MimeTypeCount,
-  RawFileFilter,
-  Slice,
-} from '../../domain/meta-repository.js'
-import type { StoredContent } from '../../domain/models.js'
+import type { Listed, MetaRepository, RawFileFilter, Slice } from '../../domain/meta-repository.js'
+import type { StoredContent, StoredRawFile } from '../../domain/models.js'
 import { rawFileText } from '../../domain/wire-text.js'
+import type { AnswerMemory, Holding } from '../../flows/answer-room.js'
 import { type ListSource, type OpenList, openList } from '../../flows/lists.js'
 import { openMimeTypes } from '../../flows/mime-types.js'
 import { checkContents, openContent, type RetrievePorts } from '../../flows/retrieve.js'
 import { hasBody } from '../body-stream.js'
-import { answerList, answerObject, encoded, textsOf } from '../lists.js'
+import { answerList, answerObject, encoded } from '../lists.js'
 import { PAGE_HEADERS, pageHeaders } from '../paging.js'
 import { type AppContext, type Route, route } from '../route.js'
 import * as schemas from '../schemas.js'
 import { transfer } from '../transfer.js'
+import { whileHolding } from '../while-holding.js'
 
 /** MIME types of what a failed job leaves behind. */
 const FAILED = JSON.stringify(['error/boefje'])
@@ -28,7 +24,7 @@ const WHOLE_BYTES = 256 * 1024
 const AHEAD_BYTES = 512 * 1024
 
 /** Lists of raw files, and counts of them. */
-export function rawListRoutes(retrieve: RetrievePorts): Route[] {
+export function rawListRoutes(retrieve: RetrievePorts, memory: AnswerMemory): Route[] {
   const { meta } = retrieve
   return [
     route({
@@ -44,12 +40,13 @@ export function rawListRoutes(retrieve: RetrievePorts): Route[] {
           headers: PAGE_HEADERS,
         },
       },
-      handle: async ({ c, query }) => {
-        const source = sourceOf(meta, query, meta.listRawFiles)
-        const { rows, next } = await openList(source, { ...query, offset: 0 })
-        const texts = textsOf(rows, ({ rawFile }) => rawFileText(rawFile))
-        return answerList(c, texts, headersOf(c, next))
-      },
+      handle: ({ c, query }) =>
+        whileHolding(c, memory, async (holding, signal) => {
+          const source = sourceOf(meta, holding, query, meta.listRawFiles)
+          const list = await openList(source, { ...query, offset: 0 }, signal)
+          const textOf = ({ rawFile }: StoredRawFile): string => rawFileText(rawFile)
+          return answerList(c, list, textOf, headersOf(c, list.next))
+        }),
     }),
     route({
       method: 'get',
@@ -61,17 +58,18 @@ export function rawListRoutes(retrieve: RetrievePorts): Route[] {
         200: { description: 'Raw files', schema: schemas.rawContents, headers: PAGE_HEADERS },
         500: { description: 'Its content is missing or damaged', schema: schemas.failure },
       },
-      handle: async ({ c, query }) => {
-        const source = sourceOf(meta, query, meta.listContents)
-        const list = await openList(source, { ...query, offset: 0 })
-        const headers = { 'content-type': 'application/json', ...headersOf(c, list.next) }
-        // A GET's body is ignored, but recorded clients that send one expect the old form, with
-        // empty tags.
-        const parts = contentsText(retrieve, list, !hasBody(c.env.incoming.headers))
-        const size = list.first.reduce((sum, { blob }) => sum + blob.size, 0)
-        if (!list.isWhole || size > WHOLE_BYTES) await checkContents(retrieve, list.rows)
-        return transfer(c, encoded(parts), 200, headers, AHEAD_BYTES)
-      },
+      handle: ({ c, query }) =>
+        whileHolding(c, memory, async (holding, signal) => {
+          const source = sourceOf(meta, holding, query, meta.listContents)
+          const list = await openList(source, { ...query, offset: 0 }, signal)
+          const headers = { 'content-type': 'application/json', ...headersOf(c, list.next) }
+          // A GET's body is ignored, but recorded clients that send one expect the old form, with
+          // empty tags.
+          const parts = contentsText(retrieve, list, !hasBody(c.env.incoming.headers))
+          const size = list.whole?.reduce((sum, { blob }) => sum + blob.size, 0)
+          if (size === undefined || size > WHOLE_BYTES) await checkContents(retrieve, list.rows)
+          return transfer(c, encoded(parts), 200, headers, AHEAD_BYTES)
+        }),
     }),
     route({
       method: 'get',
@@ -82,12 +80,16 @@ export function rawListRoutes(retrieve: RetrievePorts): Route[] {
       answers: {
         200: { description: 'Counts', schema: z.record(z.string(), z.number().int()) },
       },
-      handle: async ({ c, query }) => {
-        const counts = await openMimeTypes(meta, filterOf({ ...query, raw_ids: [] }))
-        const memberOf = ({ mimeType, files }: MimeTypeCount) =>
-          `${JSON.stringify(mimeType)}:${files}`
-        return answerObject(c, textsOf(counts, memberOf))
-      },
+      handle: ({ c, query }) =>
+        whileHolding(c, memory, async (holding, signal) => {
+          const filter = filterOf({ ...query, raw_ids: [] })
+          const list = await openMimeTypes(meta, filter, holding, signal)
+          return answerObject(
+            c,
+            list,
+            ({ mimeType, files }) => `${JSON.stringify(mimeType)}:${files}`,
+          )
+        }),
     }),
   ]
 }
@@ -99,12 +101,13 @@ function headersOf(c: AppContext, next: RawFileKey | undefined): Record<string, 
 /** How a list of raw files, or of what is needed of them, is read. */
 function sourceOf<Row>(
   meta: MetaRepository,
+  holding: Holding,
   query: z.output<typeof schemas.rawQuery>,
   slice: (filter: RawFileFilter, slice: Slice<RawFileKey>) => Promise<Listed<Row, RawFileKey>>,
 ): ListSource<Row, RawFileKey> {
   const filter = filterOf(query)
   return {
-    slice: (page) => slice(filter, page),
+    slice: (page) => holding.holdPart(() => slice(filter, page)),
     end: (page) => meta.endOfRawFiles(filter, page),
   }
 }
@@ -124,11 +127,11 @@ function filterOf(query: RawQuery): RawFileFilter {
 /** The JSON text of raw files with their contents, in pieces. */
 async function* contentsText(
   retrieve: RetrievePorts,
-  { first, isWhole, rows }: OpenList<StoredContent, RawFileKey>,
+  { whole, rows }: OpenList<StoredContent, RawFileKey>,
   withTags: boolean,
 ): AsyncGenerator<string> {
-  const isOne = isWhole && first.length === 1
-  const failed = isOne && JSON.stringify(first[0]?.rawFile.mimeTypes) === FAILED
+  const [one, ...others] = whole ?? []
+  const failed = others.length === 0 && JSON.stringify(one?.rawFile.mimeTypes) === FAILED
   yield `{"status":"${failed ? 'FAILED' : 'COMPLETED'}","files":[`
   let separator = ''
   for await (const file of rows) {

@@ -1,15 +1,18 @@
 import { z } from 'zod'
 import { rawFileText } from '../../domain/wire-text.js'
+import type { AnswerMemory } from '../../flows/answer-room.js'
 import { findRawFile, type RetrievePorts } from '../../flows/retrieve.js'
 import { uuid } from '../fields.js'
-import { json, type Route, route } from '../route.js'
+import { answerText } from '../lists.js'
+import { type Route, route } from '../route.js'
 import * as schemas from '../schemas.js'
+import { whileHolding } from '../while-holding.js'
 
 const rawId = z.object({ raw_id: uuid })
 const absent = { description: 'There is no such raw file', schema: schemas.failure }
 
 /** The metadata of a raw file; contents are in `contents.ts`, lists in `raw-lists.ts`. */
-export function rawRoutes(retrieve: RetrievePorts): Route[] {
+export function rawRoutes(retrieve: RetrievePorts, memory: AnswerMemory): Route[] {
   return [
     route({
       method: 'get',
@@ -18,9 +21,11 @@ export function rawRoutes(retrieve: RetrievePorts): Route[] {
       access: 'bearer',
       path: rawId,
       answers: { 200: { description: 'The raw file', schema: schemas.rawData }, 404: absent },
-      handle: async ({ c, path }) => {
-        return json(c, rawFileText((await findRawFile(retrieve, path.raw_id)).rawFile))
-      },
+      handle: ({ c, path }) =>
+        whileHolding(c, memory, async (holding) => {
+          const read = async () => rawFileText((await findRawFile(retrieve, path.raw_id)).rawFile)
+          return answerText(c, await holding.hold(read))
+        }),
     }),
   ]
 }

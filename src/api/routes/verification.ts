@@ -1,12 +1,12 @@
 import { z } from 'zod'
 import { arrayText, objectText } from '../../domain/wire-text.js'
 import type { EvidencePorts } from '../../flows/evidence.js'
-import { findRawFile } from '../../flows/retrieve.js'
+import { findContent } from '../../flows/retrieve.js'
 import { type Verification, verifyRawFile } from '../../flows/verify.js'
 import { uuid } from '../fields.js'
-import { detail } from '../problems.js'
-import { type AppContext, json, type Route, route } from '../route.js'
+import { json, type Route, route } from '../route.js'
 import * as schemas from '../schemas.js'
+import { whileConnected } from '../while-connected.js'
 import { evidenceRoutes } from './evidence.js'
 
 const rawId = z.object({ raw_id: uuid })
@@ -27,7 +27,7 @@ export function verificationRoutes(ports: EvidencePorts): Route[] {
         404: absent,
       },
       handle: async ({ c, path }) => {
-        const file = await findRawFile(ports, path.raw_id)
+        const file = await findContent(ports, path.raw_id)
         const result = await whileConnected(c, (signal) => verifyRawFile(ports, file, signal))
         return json(c, verificationText(result))
       },
@@ -44,25 +44,4 @@ function verificationText({ rawFileId, verdict, checks }: Verification): string 
     ['verdict', JSON.stringify(verdict)],
     ['checks', arrayText(texts)],
   ])
-}
-
-/** Runs what takes its time; the signal aborts when nobody is left to be answered. */
-async function whileConnected<T>(
-  c: AppContext,
-  run: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const { outgoing } = c.env
-  const gone = new AbortController()
-  const leave = (): void => gone.abort()
-  outgoing.once('close', leave)
-  if (outgoing.destroyed) leave()
-  try {
-    return await run(gone.signal)
-  } catch (error) {
-    // It keeps clients that go away out of the log of errors.
-    if (gone.signal.aborted) throw detail(400, 'The connection ended before the answer began')
-    throw error
-  } finally {
-    outgoing.off('close', leave)
-  }
 }
