@@ -1,19 +1,14 @@
-import { randomUUID } from 'node:crypto'
-import {
-  createServer,
-  type IncomingMessage,
-  type Server,
-  type ServerResponse,
-  STATUS_CODES,
-} from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises'
-import { getRequestListener, RequestError } from '@hono/node-server'
+import { getRequestListener } from '@hono/node-server'
 import type { Hono } from 'hono'
 import type { Log } from '../domain/ports.js'
 import { awaitsLeave, isUndecided } from './expectation.js'
 import { Linger } from './linger.js'
 import { OpenAnswers } from './open-answers.js'
+import { QueueOfRequests } from './queue-of-requests.js'
+import { LATE_HEAD, refusal, refuseMisdirected, refuseUnreadable } from './refusals.js'
 import type { App } from './route.js'
 
 export interface RunningServer {
@@ -55,8 +50,6 @@ export interface ServerOptions {
 
 /** How often slow heads are looked for. */
 const CHECKING_MS = 1000
-/** Time to take the answer to what could not be read. */
-const REFUSED_MS = 1000
 
 /** @throws the error of `listen`, such as EADDRINUSE */
 export async function startServer(app: Hono<App>, options: ServerOptions): Promise<RunningServer> {
@@ -80,29 +73,38 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
   const over = new WeakSet<Socket>()
   /** Those that end after an answer, as something unreadable came behind its request. */
   const ending = new WeakSet<Socket>()
+  /** The last request of each. */
+  const latest = new WeakMap<Socket, IncomingMessage>()
   const linger = new Linger((socket) => over.add(socket))
   const closeAfter = (response: ServerResponse): void => {
     response.setHeader('connection', 'close')
     over.add(response.req.socket)
   }
-  const take = (request: IncomingMessage, response: ServerResponse, answer: () => void): void => {
-    const { socket } = request
+  const mayBegin = ({ req: { socket } }: ServerResponse): boolean => {
     const before = answers.last(socket)
+    const ended = before?.headersSent === true && !before.shouldKeepAlive
+    if (ended || over.has(socket) || socket.destroyed) return false
     // Whether this is a request is known when the one before it has been answered: of HTTP/1.0 an
     // answer may turn out to be without a length, and to end with the connection.
-    if (before && (isUndecided(before.req) || before.req.httpVersion === '1.0')) {
-      before.setMaxListeners(0)
-      before.once('close', () => take(request, response, answer))
-      return
-    }
-    const ended = before?.headersSent === true && !before.shouldKeepAlive
-    if (ended || over.has(socket) || socket.destroyed) return
-    if (stopping) closeAfter(response)
-    answers.add(response)
-    traffic.begin()
-    response.once('close', () => traffic.end())
-    linger.after(request, response)
-    answer()
+    return !before || (!isUndecided(before.req) && before.req.httpVersion !== '1.0')
+  }
+  const queue = new QueueOfRequests(mayBegin)
+  const take = (request: IncomingMessage, response: ServerResponse, answer: () => void): void => {
+    const { socket } = request
+    // It came too late: the connection ends after one before it.
+    if (ending.has(socket)) return
+    latest.set(socket, request)
+    queue.add(response, () => {
+      if (stopping) closeAfter(response)
+      answers.add(response)
+      traffic.begin()
+      response.once('close', () => {
+        traffic.end()
+        queue.goOn(socket)
+      })
+      linger.after(request, response)
+      answer()
+    })
   }
   const refuse = (response: ServerResponse, status: number, reason: string): void => {
     const { headers, body } = refusal(status, reason, log)
@@ -127,13 +129,28 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
     // Node has set its own time for an idle connection; reading the rest of a body has another.
     if (linger.on(socket)) return
     // It is we who keep the client waiting: nothing of an answer is left for it to take.
-    if (answers.current(socket) && socket.writableLength === 0) socket.setTimeout(idleMs)
+    const isOurs = answers.current(socket) !== undefined || queue.waits(socket)
+    if (isOurs && socket.writableLength === 0) socket.setTimeout(idleMs)
     else destroyUnlessRead(socket)
   })
-  server.on('clientError', (error, socket: Socket) => {
+  /** Node does not look again at a head that was late as the connection was not read. */
+  const watchHead = (error: Error, socket: Socket, wasHeld: boolean): void => {
+    const last = latest.get(socket)
+    const lookAgain = (): void => {
+      if (latest.get(socket) !== last || socket.destroyed) return
+      if (wasHeld) watchHead(error, socket, queue.holds(socket))
+      else server.emit('clientError', error, socket)
+    }
+    setTimeout(lookAgain, headersMs).unref()
+  }
+  server.on('clientError', (error: Error & { code?: string }, socket: Socket) => {
     // Node tells of each piece that follows.
     if (ending.has(socket)) return
-    const whole = answers.lastWhole(socket)
+    if (error.code === LATE_HEAD && queue.holds(socket)) {
+      watchHead(error, socket, true)
+      return
+    }
+    const whole = queue.lastWhole(socket) ?? answers.lastWhole(socket)
     if (whole) {
       // What follows whole requests must not keep their answers from them.
       ending.add(socket)
@@ -229,54 +246,8 @@ async function stop(server: Server, timeoutMs: number): Promise<boolean> {
   return !cut
 }
 
-/** The answer to a request that does not reach the app, after a line in the log. */
-function refusal(status: number, reason: string, log: Log) {
-  const requestId = randomUUID()
-  log.info({ requestId, status, reason }, 'a request was refused unread')
-  const body = JSON.stringify({ detail: `${STATUS_CODES[status]}: ${reason}` })
-  const headers = {
-    'content-type': 'application/json',
-    'content-length': String(body.length),
-    'x-request-id': requestId,
-    'x-content-type-options': 'nosniff',
-  }
-  return { status, headers, body }
-}
-
-/** What has no URL, such as a path with a backslash, does not reach the app. */
-function refuseMisdirected(error: unknown, log: Log): Response {
-  const expected = error instanceof RequestError
-  if (!expected) log.error({ err: error }, 'a request failed before it reached the app')
-  const reason = expected ? error.message : 'see the log'
-  const { status, headers, body } = refusal(expected ? 400 : 500, reason, log)
-  return new Response(body, { status, headers })
-}
-
 /** Closes a connection after an answer that is under way. */
 function endAfter(response: ServerResponse, socket: Socket): void {
   if (!response.headersSent) response.setHeader('connection', 'close')
   response.once('finish', () => socket.destroySoon())
-}
-
-/** Status and reason for an error of Node's parser. */
-function whyUnreadable(code: string): [status: number, reason: string] {
-  if (code === 'HPE_HEADER_OVERFLOW') return [431, 'the head of the request is too long']
-  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return [408, 'the head of the request took too long']
-  return [400, `the request cannot be read (${code})`]
-}
-
-/** What Node cannot parse gets a JSON answer like everything else. */
-function refuseUnreadable(error: Error & { code?: string }, socket: Socket, log: Log): void {
-  // It has its answer, and goes on.
-  if (socket.writableEnded && error.code !== 'ECONNRESET') return
-  if (!socket.writable || error.code === 'ECONNRESET') {
-    socket.destroy()
-    return
-  }
-  const { status, headers, body } = refusal(...whyUnreadable(error.code ?? ''), log)
-  const lines = Object.entries({ ...headers, connection: 'close' })
-    .map(([name, value]) => `${name}: ${value}\r\n`)
-    .join('')
-  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines}\r\n${body}`)
-  setTimeout(() => socket.destroy(), REFUSED_MS).unref()
 }
