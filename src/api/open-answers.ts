@@ -12,6 +12,10 @@ export class OpenAnswers {
     response.once('close', () => ofSocket.delete(response))
   }
 
+  count(socket: Socket): number {
+    return this.#bySocket.get(socket)?.size ?? 0
+  }
+
   /** The answer of a connection that comes next or is under way. */
   current(socket: Socket): ServerResponse | undefined {
     for (const response of this.#bySocket.get(socket) ?? []) {

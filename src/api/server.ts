@@ -48,6 +48,8 @@ export interface ServerOptions {
   readonly traffic: { begin(): void; end(): void }
 }
 
+/** Requests of one connection that run at a time, or whose answer has not been taken whole. */
+const MAX_RUNNING = 4
 /** How often slow heads are looked for. */
 const CHECKING_MS = 1000
 
@@ -80,13 +82,17 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
     response.setHeader('connection', 'close')
     over.add(response.req.socket)
   }
-  const mayBegin = ({ req: { socket } }: ServerResponse): boolean => {
+  const mayBegin = ({ req }: ServerResponse): boolean => {
+    const { socket } = req
     const before = answers.last(socket)
     const ended = before?.headersSent === true && !before.shouldKeepAlive
     if (ended || over.has(socket) || socket.destroyed) return false
+    if (!before) return true
     // Whether this is a request is known when the one before it has been answered: of HTTP/1.0 an
     // answer may turn out to be without a length, and to end with the connection.
-    return !before || (!isUndecided(before.req) && before.req.httpVersion !== '1.0')
+    if (isUndecided(before.req) || before.req.httpVersion === '1.0') return false
+    // The leave to send its body would queue behind the answers before it.
+    return !isUndecided(req) && answers.count(socket) < MAX_RUNNING
   }
   const queue = new QueueOfRequests(mayBegin)
   const take = (request: IncomingMessage, response: ServerResponse, answer: () => void): void => {

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { streamBody } from '../../src/api/body-stream.js'
 import type { App } from '../../src/api/route.js'
 import { type RunningServer, startServer } from '../../src/api/server.js'
+import { transfer } from '../../src/api/transfer.js'
 import { Traffic } from '../../src/flows/traffic.js'
 
 const HEADERS_MS = 200
@@ -18,6 +19,8 @@ let executed: string[]
 /** Requests to `/slow` that wait for their answer, in order. */
 let slow: (() => void)[]
 let isOpen: boolean
+/** Lets the answers to `/large` come to their end. */
+let endLarge: () => void
 
 beforeEach(async () => {
   const app = new Hono<App>()
@@ -37,6 +40,20 @@ beforeEach(async () => {
     const limits = { bytes: 1e9, setBy: 'a test', idleMs: 10_000 }
     for await (const piece of streamBody(c.env.incoming, limits)) size += piece.length
     return c.text(`${c.req.path}:${size}`)
+  })
+  const large = new Promise<void>((resolve) => {
+    endLarge = resolve
+  })
+  app.all('/large/*', (c) => {
+    async function* pieces(): AsyncGenerator<Uint8Array> {
+      yield Buffer.from(c.req.path)
+      await large
+    }
+    return transfer(c, pieces(), 200, { 'content-length': String(c.req.path.length) })
+  })
+  app.all('/close/*', async (c) => {
+    await new Promise<void>((resolve) => slow.push(resolve))
+    return c.text(c.req.path, 200, { connection: 'close' })
   })
   app.all('*', (c) => c.text(c.req.path))
   const ignore = () => undefined
@@ -195,4 +212,157 @@ it('does not run a request whose head comes whole when it has been too late', as
   open()
   expect(await closed).toEqual(['/slow/0'])
   expect(executed).toEqual(['/slow/0'])
+})
+
+describe('requests in HTTP/1.1', () => {
+  const begun = (count: number) => until(() => expect(executed.length).toBe(count))
+
+  it('run four at a time, and are answered in order', async () => {
+    const { socket, answered, answers } = await client()
+    const all = paths(40, 'slow')
+    socket.write(all.map(get).join(''))
+    for (let done = 0; done < 40; done++) {
+      await until(() => expect(executed.length).toBe(Math.min(done + 4, 40)))
+      await pause(2)
+      expect(slow.length).toBe(Math.min(4, 40 - done))
+      slow.shift()?.()
+      await answers(done + 1)
+    }
+    expect(executed).toEqual(all)
+    expect(answered()).toEqual(all)
+    await idle()
+    socket.destroy()
+  })
+
+  it('do not run for answers that nobody takes', async () => {
+    const { socket, answers } = await client()
+    const all = paths(40, 'large')
+    socket.pause()
+    socket.write(all.map(get).join(''))
+    await begun(4)
+    await pause(100)
+    expect(executed.length).toBe(4)
+    endLarge()
+    socket.resume()
+    await answers(40)
+    expect(executed).toEqual(all)
+    socket.destroy()
+  })
+
+  it('run when others have ended in another order', async () => {
+    const { socket, answered, answers } = await client()
+    const all = paths(6, 'slow')
+    socket.write(all.map(get).join(''))
+    await begun(4)
+    for (const answer of slow.splice(0).reverse()) answer()
+    await begun(6)
+    open()
+    await answers(6)
+    expect(answered()).toEqual(all)
+    socket.destroy()
+  })
+
+  it.each([2, 6])('may have bodies; behind so many: %i', async (before) => {
+    const { socket, answered, answers } = await client()
+    const size = 4 * 1024 * 1024
+    const first = paths(before, 'slow')
+    const rest = post('/body/1', 'abc') + post('/body/2', 'x'.repeat(size))
+    socket.write(first.map(get).join('') + rest + get('/a/3'))
+    await begun(4)
+    // For longer than a client may be silent.
+    await pause(2 * IDLE_MS)
+    open()
+    await answers(before + 3)
+    expect(answered()).toEqual([...first, '/body/1:3', `/body/2:${size}`, '/a/3'])
+    socket.destroy()
+  })
+
+  it('get leave to send a body when their answer is next', async () => {
+    const { socket, answered, answers, received } = await client()
+    socket.write(get('/slow/0') + post('/body/1', 'abc', 'Expect: 100-continue\r\n') + get('/a/2'))
+    await begun(1)
+    await pause(50)
+    expect(executed).toEqual(['/slow/0'])
+    open()
+    await answers(3)
+    expect(answered()).toEqual(['/slow/0', '/body/1:3', '/a/2'])
+    expect(
+      received()
+        .match(/HTTP\/1.1 \d+/g)
+        ?.map((line) => line.slice(9)),
+    ).toEqual(['200', '100', '200', '200'])
+    socket.destroy()
+  })
+
+  it('are not executed when their connection is closed while they wait', async () => {
+    const { socket } = await client()
+    socket.write(paths(40, 'slow').map(get).join(''))
+    await begun(4)
+    socket.destroy()
+    await idle()
+    open()
+    await pause(50)
+    expect(executed.length).toBe(4)
+  })
+
+  it('are not executed when an answer before them ends the connection', async () => {
+    const { socket, closed } = await client()
+    socket.write(get('/close/0') + paths(40).map(get).join(''))
+    await begun(4)
+    slow.shift()?.()
+    expect(await closed).toEqual(['/close/0'])
+    expect(executed.length).toBe(4)
+    await idle()
+  })
+
+  it('are not executed when they wait at a stop', async () => {
+    const { socket, closed, received } = await client()
+    socket.write(paths(40, 'slow').map(get).join(''))
+    await begun(4)
+    const stopped = server.stop(20_000)
+    await pause(20)
+    open()
+    expect(await closed).toEqual(paths(4, 'slow'))
+    expect(received().match(/connection: close/gi)?.length).toBe(1)
+    expect(executed.length).toBe(4)
+    expect(await stopped).toBe(true)
+    await idle()
+  })
+
+  it('end with the next one at a stop that finds the head of every answer sent', async () => {
+    const { socket, closed, received } = await client()
+    socket.write(paths(40, 'large').map(get).join(''))
+    await begun(4)
+    // So far as the first of them has come, the others have their heads too.
+    await until(() => expect(received()).toContain('/large/0'))
+    await pause(20)
+    const stopped = server.stop(20_000)
+    await pause(20)
+    endLarge()
+    expect(await closed).toEqual(paths(5, 'large'))
+    expect(received().match(/connection: close/gi)?.length).toBe(1)
+    expect(executed.length).toBe(5)
+    expect(await stopped).toBe(true)
+    await idle()
+  })
+
+  it('are answered when what follows cannot be read', async () => {
+    const { socket, closed } = await client()
+    socket.write(`${paths(8, 'slow').map(get).join('')}@@`)
+    await begun(4)
+    await pause(50)
+    open()
+    expect(await closed).toEqual(paths(8, 'slow'))
+  })
+
+  it('are answered up to one whose body cannot be read', async () => {
+    const { socket, closed } = await client()
+    const chunked = 'POST /body/9 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n@@'
+    socket.write(paths(8, 'slow').map(get).join('') + chunked)
+    await begun(4)
+    await pause(50)
+    open()
+    expect(await closed).toEqual(paths(8, 'slow'))
+    expect(executed).not.toContain('/body/9')
+  })
 })
