@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { RequestError } from '@hono/node-server'
 import type { Log } from '../domain/ports.js'
 
@@ -48,7 +49,20 @@ export function refuseUnreadable(error: Error & { code?: string }, socket: Socke
     socket.destroy()
     return
   }
-  const { status, headers, body } = refusal(...whyUnreadable(error.code ?? ''), log)
+  refuseOn(socket, ...whyUnreadable(error.code ?? ''), log)
+}
+
+/** Refuses a tunnel, of which Node hands over the bare connection. */
+export function refuseTunnel(socket: Duplex, log: Log): void {
+  // Node listens no more.
+  socket.on('error', () => undefined)
+  socket.resume()
+  refuseOn(socket, 400, 'this is no proxy (CONNECT)', log)
+}
+
+/** Answers on a connection that has no other answer under way, and ends it. */
+function refuseOn(socket: Duplex, wanted: number, reason: string, log: Log): void {
+  const { status, headers, body } = refusal(wanted, reason, log)
   const lines = Object.entries({ ...headers, connection: 'close' })
     .map(([name, value]) => `${name}: ${value}\r\n`)
     .join('')

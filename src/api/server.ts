@@ -8,7 +8,13 @@ import { awaitsLeave, isUndecided } from './expectation.js'
 import { Linger } from './linger.js'
 import { OpenAnswers } from './open-answers.js'
 import { QueueOfRequests } from './queue-of-requests.js'
-import { LATE_HEAD, refusal, refuseMisdirected, refuseUnreadable } from './refusals.js'
+import {
+  LATE_HEAD,
+  refusal,
+  refuseMisdirected,
+  refuseTunnel,
+  refuseUnreadable,
+} from './refusals.js'
 import type { App } from './route.js'
 
 export interface RunningServer {
@@ -169,6 +175,11 @@ export async function startServer(app: Hono<App>, options: ServerOptions): Promi
       over.add(socket)
       refuseUnreadable(error, socket, log)
     }
+  })
+  server.on('connect', ({ socket }, connection) => {
+    // No answer of its own into or behind others.
+    if (answers.current(socket) || queue.waits(socket) || ending.has(socket)) connection.destroy()
+    else refuseTunnel(connection, log)
   })
   server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) =>
     take(request, response, () => refuse(response, 417, 'unknown expectation')),
