@@ -2,6 +2,7 @@ import { BytesError } from '../domain/errors.js'
 import type { Uuid } from '../domain/models.js'
 import type { ByteSource, Log } from '../domain/ports.js'
 import type { NewUpload, ResumableUpload, UploadStore } from '../domain/resumable-upload.js'
+import { shared } from '../domain/shared.js'
 import { Exclusive } from './exclusive.js'
 
 /** A file that is stored for a job. */
@@ -73,14 +74,15 @@ export function createResumableUploads(
   const locks = new Exclusive()
   const finishing = new Map<Uuid, Promise<Uuid | undefined>>()
 
-  /** At least so many are unfinished, as far as is known: until it is too many, nobody counts. */
+  /** Not more than so many are unfinished, but for those of other instances: until it is too many, nobody counts. */
   let unfinished = most
   let countedAt = Number.NEGATIVE_INFINITY
+  const count = shared(async (): Promise<void> => {
+    unfinished = await store.countUnfinished()
+    countedAt = performance.now()
+  })
   const expectPlace = async (): Promise<void> => {
-    if (unfinished >= most && performance.now() - countedAt > RECOUNT_MS) {
-      countedAt = performance.now()
-      unfinished = await store.countUnfinished()
-    }
+    if (unfinished >= most && performance.now() - countedAt > RECOUNT_MS) await count()
     if (unfinished < most) return
     throw new BytesError(
       'busy',
@@ -135,8 +137,9 @@ export function createResumableUploads(
     },
     remove: async (id) => {
       await finishing.get(id)?.catch(() => undefined)
+      const removed = await store.remove(id)
       oneHasEnded()
-      return store.remove(id)
+      return removed
     },
     sweep: async () => {
       let removed = 0

@@ -305,6 +305,20 @@ describe('the flow', () => {
     expect(await store.find(id)).toBeUndefined()
   })
 
+  it('counts what is unfinished once for all that begin at one moment', async () => {
+    let counts = 0
+    const countUnfinished = async (): Promise<number> => {
+      counts++
+      return store.countUnfinished()
+    }
+    const uploads = flow({ store: { ...store, countUnfinished } }, 20)
+    const rest = { boefjeMetaId: JOB, name: '', tags: [], metadata: '', reprDigest: null }
+    const ids = Array.from({ length: 20 }, () => randomUUID())
+    await Promise.all(ids.map((id) => uploads.create({ id, size: 0, ...rest })))
+    expect((await store.list()).map(({ id }) => id).toSorted()).toEqual(ids.toSorted())
+    expect(counts).toBe(1)
+  })
+
   it('creates no more than there may be unfinished', async () => {
     const uploads = flow({}, 2)
     const start = async (): Promise<string> => {
