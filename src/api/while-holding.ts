@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import type { ServerResponse } from 'node:http'
 import { type AnswerMemory, Holding } from '../flows/answer-room.js'
 import type { AppContext } from './route.js'
 import { whileConnected } from './while-connected.js'
@@ -8,6 +10,20 @@ export function whileHolding(
   memory: AnswerMemory,
   answer: (holding: Holding, signal: AbortSignal) => Promise<Response>,
 ): Promise<Response> {
-  const hasBegun = (): boolean => c.env.outgoing.headersSent
-  return whileConnected(c, (signal) => answer(new Holding(memory, signal, hasBegun), signal))
+  const { outgoing } = c.env
+  return whileConnected(c, (signal) => {
+    const holding = new Holding(memory, {
+      signal,
+      hasBegun: () => outgoing.headersSent,
+      isNext: () => isNext(outgoing),
+      untilNext: async () => {
+        // Node tells when it gives the connection to an answer that has queued.
+        if (!isNext(outgoing)) await once(outgoing, 'socket', { signal })
+      },
+      cut: (error) => c.get('cut')(error),
+    })
+    return answer(holding, signal)
+  })
 }
+
+const isNext = ({ socket }: ServerResponse): boolean => socket !== null

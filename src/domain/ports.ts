@@ -40,8 +40,11 @@ export interface FileMiddleware {
   readonly transparent: boolean
   /** True when `decode` itself finds every change of the stored bytes before it passes on what is wrong. */
   readonly authenticated: boolean
-  /** True when it encodes for others who have the keys: that it lacks one says nothing of a content. */
-  readonly writeOnly: boolean
+  /**
+   * Whether the key of a content, which `decode` lacks, is with others: it encodes for them. Otherwise
+   * the content is lost.
+   */
+  presumesKey(sealedKey: SealedKey | null): boolean
   /** Plain content to stored bytes. */
   encode(plain: ByteSource): EncodedContent
   /**
@@ -120,7 +123,7 @@ export interface RawRepository {
   touch(blob: BlobLocation): Promise<boolean>
   /**
    * Whether the stored bytes of a blob are there, have the digest that is their address, and can be
-   * decoded: a content whose key is lost is not. Who only writes takes the keys for granted.
+   * decoded, if not here then where others are presumed to have the key: one that is lost is not intact.
    * @throws BytesError `storage_unavailable`
    */
   intact(blob: BlobLocation): Promise<boolean>

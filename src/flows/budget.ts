@@ -18,6 +18,11 @@ export class Budget {
     this.#free = size
   }
 
+  /** Whether somebody waits. */
+  get isWanted(): boolean {
+    return this.#waiting.size > 0
+  }
+
   /**
    * Waits until there is so much, behind those who wait already.
    * @param amount up to the whole

@@ -8,8 +8,8 @@ import { examineTimestamp } from '../hashing/rfc3161/check.js'
 import { anchorsIn } from './evidence-anchors.js'
 import { type GuideTimestamp, guideText } from './evidence-guide.js'
 import { type NoProof, type ProofPorts, proofOf, type TimestampFiles } from './proof.js'
-import { checkContents, openContent } from './retrieve.js'
-import { type ZipEntry, type ZipStream, zipStream } from './zip-stream.js'
+import { checkContents, findRawFile, openContent, withoutTexts } from './retrieve.js'
+import { type LazyContent, type ZipEntry, type ZipStream, zipStream } from './zip-stream.js'
 
 export type EvidencePorts = ProofPorts
 
@@ -24,12 +24,12 @@ export async function openEvidence(ports: EvidencePorts, file: StoredRawFile): P
   const { rawFile, blob } = file
   const timestamp = await timestampOf(ports, file)
   const digest = blob.contentDigest.slice('sha512:'.length)
-  const content = { size: blob.size, open: () => opened(ports, file) }
+  const slim = withoutTexts(file)
   const entries: ZipEntry[] = [
     text(BUNDLE.guide, guideText(rawFile, timestamp)),
-    { name: BUNDLE.content, content },
+    { name: BUNDLE.content, content: contentOf(ports, slim) },
     text(BUNDLE.contentDigest, `${digest}  ${BUNDLE.content}\n`),
-    text(BUNDLE.meta, rawFileText(rawFile)),
+    { name: BUNDLE.meta, content: metaOf(ports, slim, Buffer.byteLength(rawFileText(rawFile))) },
     text(BUNDLE.endedAt, pythonTimestamp(rawFile.boefjeMeta.endedAt)),
   ]
   if (rawFile.secureHash !== null) entries.push(text(BUNDLE.secureHash, rawFile.secureHash))
@@ -41,8 +41,22 @@ export async function openEvidence(ports: EvidencePorts, file: StoredRawFile): P
 
 const text = (name: string, content: string): ZipEntry => ({ name, content: Buffer.from(content) })
 
-async function* opened(ports: EvidencePorts, file: StoredRawFile): AsyncGenerator<Uint8Array> {
-  yield* await openContent(ports, file)
+// What is opened when its turn comes: the long texts of the job are not kept until then.
+
+function contentOf(ports: EvidencePorts, file: StoredRawFile): LazyContent {
+  async function* open(): AsyncGenerator<Uint8Array> {
+    yield* await openContent(ports, file)
+  }
+  return { size: file.blob.size, open }
+}
+
+/** @param slim has all but the texts of the job, which never change */
+function metaOf(ports: EvidencePorts, slim: StoredRawFile, size: number): LazyContent {
+  async function* open(): AsyncGenerator<Uint8Array> {
+    const { boefjeMeta } = (await findRawFile(ports, slim.rawFile.id)).rawFile
+    yield Buffer.from(rawFileText({ ...slim.rawFile, boefjeMeta }))
+  }
+  return { size, open }
 }
 
 function filesOf({ token, record }: TimestampFiles): ZipEntry[] {

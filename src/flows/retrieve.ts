@@ -30,7 +30,11 @@ export async function findRawFile(ports: RetrievePorts, id: Uuid): Promise<Store
  * @throws BytesError `raw_file_not_found`
  */
 export async function findContent(ports: RetrievePorts, id: Uuid): Promise<StoredRawFile> {
-  const { rawFile, ...rest } = await findRawFile(ports, id)
+  return withoutTexts(await findRawFile(ports, id))
+}
+
+/** Without the long texts of its job. */
+export function withoutTexts({ rawFile, ...rest }: StoredRawFile): StoredRawFile {
   const boefjeMeta = { ...rawFile.boefjeMeta, arguments: '{}', environment: null }
   return { ...rest, rawFile: { ...rawFile, boefjeMeta } }
 }

@@ -90,7 +90,7 @@ export function createDiskReader(
 
 /**
  * Reads the first byte, which tells whether the blob's key is here and fits.
- * @throws BytesError `blob_damaged`; `key_missing` unless the middleware only writes
+ * @throws BytesError `blob_damaged`; `key_missing` unless others are presumed to have it
  */
 async function expectKey(
   file: StoredBytes,
@@ -101,8 +101,8 @@ async function expectKey(
     const first = middleware?.decode(file, { start: 0, end: Math.min(1, blob.size) }, blob) ?? []
     for await (const _ of first);
   } catch (error) {
-    if (!middleware?.writeOnly || !(error instanceof BytesError) || error.code !== 'key_missing')
-      throw error
+    const lacksKey = error instanceof BytesError && error.code === 'key_missing'
+    if (!lacksKey || !middleware?.presumesKey(blob.sealedKey)) throw error
   }
 }
 

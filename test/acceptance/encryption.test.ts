@@ -305,12 +305,16 @@ describe('with NACL_SEALBOX', () => {
 })
 
 describe('a node with the public key only', () => {
-  it('stores, and says which key it lacks for reading', async () => {
-    const { BYTES_PRIVATE_KEY_B64: _, ...publicOnly } = sealing(first)
-    await start(publicOnly)
+  it.each([
+    ['', () => ({})],
+    [' and an old private key', () => ({ BYTES_OLD_PRIVATE_KEYS_B64: second.privateKey })],
+  ])('stores, and says which key it lacks for reading: with nothing else%s', async (_, old) => {
+    const { BYTES_PRIVATE_KEY_B64: __, ...publicOnly } = sealing(first)
+    await start({ ...publicOnly, ...old() })
     const id = await store1(contentOf(200_000))
+    const [path] = await blobs()
     const again = await store1(contentOf(200_000))
-    expect(await blobs()).toHaveLength(1)
+    expect(await blobs()).toEqual([path])
     for (const each of [id, again]) {
       const answer = await client.request(`/bytes/raw/${each}`)
       expect(answer.status).toBe(503)

@@ -111,7 +111,7 @@ const inverted: FileMiddleware = {
   name: 'IDENTITY',
   transparent: false,
   authenticated: false,
-  writeOnly: false,
+  presumesKey: () => false,
   encode: (plain) => ({ stored: turned(plain), sealedKey: null }),
   async *decode(stored, { start, end }) {
     for await (const piece of stored.read(start, end)) yield piece.map((byte) => byte ^ 0xff)

@@ -27,12 +27,23 @@ async function isFree(characters = SIZE): Promise<boolean> {
 describe('an answer', () => {
   let ended: AbortController
   let begun: boolean
-  const holding = (signal = ended.signal) => new Holding(memory, signal, () => begun)
+  let queues: Promise<void> | undefined
+  let cuts: string[]
+  const holding = (signal = ended.signal) =>
+    new Holding(memory, {
+      signal,
+      hasBegun: () => begun,
+      isNext: () => queues === undefined,
+      untilNext: async () => queues,
+      cut: ({ message }) => cuts.push(message),
+    })
   const long = async (length = LONG) => ({ length })
 
   beforeEach(() => {
     ended = new AbortController()
     begun = false
+    queues = undefined
+    cuts = []
   })
 
   it('that is short takes nothing', async () => {
@@ -109,6 +120,40 @@ describe('an answer', () => {
     ended.abort()
     vi.useRealTimers()
     expect(await isFree()).toBe(true)
+  })
+
+  it('takes nothing while it queues behind others on its connection', async () => {
+    let itsTurn: () => void = () => undefined
+    queues = new Promise((resolve) => {
+      itsTurn = resolve
+    })
+    const read = vi.fn(long)
+    const waits = holding().hold(() => read())
+    await vi.waitFor(() => expect(read).toHaveBeenCalledTimes(1))
+    await new Promise(setImmediate)
+    expect(await isFree()).toBe(true)
+    queues = undefined
+    itsTurn()
+    expect(await waits).toEqual({ length: LONG })
+    expect(await isFree()).toBe(false)
+    ended.abort()
+  })
+
+  it('is cut when its client takes too long while others wait, and not otherwise', async () => {
+    vi.useFakeTimers()
+    begun = true
+    await holding().hold(() => long())
+    await vi.advanceTimersByTimeAsync(3_600_000)
+    expect(cuts).toEqual([])
+    const other = new AbortController()
+    const waits = holding(other.signal).hold(() => long())
+    await vi.advanceTimersByTimeAsync(300_000)
+    expect(cuts).toEqual([expect.stringContaining('too slowly')])
+    ended.abort()
+    expect(await waits).toEqual({ length: LONG })
+    await vi.advanceTimersByTimeAsync(3_600_000)
+    expect(cuts).toHaveLength(1)
+    other.abort()
   })
 
   it('reads a part of a list when few others are read', async () => {
@@ -189,6 +234,23 @@ describe('clients that read nothing', () => {
     first.destroy()
     await once(second, 'close')
     expect(second.bytesRead).toBeGreaterThan(8_000_000)
+  })
+
+  it('do not wait for answers that queue behind their own', async () => {
+    // Each list is two slices, of which the memory has room for two.
+    service.job.arguments = JSON.stringify('x'.repeat(40_000))
+    const get = 'GET /bytes/boefje_meta?organization=o&limit=200 HTTP/1.1\r\nHost: x\r\n'
+    const last = `${get}Connection: close\r\n\r\n`
+    const sockets = Array.from({ length: 3 }, () =>
+      connect(Number(new URL(server.url).port), '127.0.0.1'),
+    )
+    clients.push(...sockets)
+    const closed = sockets.map((socket) => once(socket.resume(), 'close'))
+    for (const socket of sockets) socket.write(`${get}\r\n`.repeat(3) + last)
+    await Promise.all(closed)
+    for (const { bytesRead } of sockets) expect(bytesRead).toBeGreaterThan(4 * 8_000_000)
+    expect(await isFree(10_000_000)).toBe(true)
+    expect(service.errors).toEqual([])
   })
 
   it('leave nothing taken when their list fails', async () => {

@@ -59,7 +59,7 @@ export function jobRoutes(meta: MetaRepository, memory: AnswerMemory): Route[] {
       answers: { 200: { description: 'The job', schema: schemas.boefjeMeta }, 404: absent },
       handle: ({ c, path }) =>
         whileHolding(c, memory, async (holding) => {
-          const text = await holding.hold(async () => {
+          const text = await holding.holdSingle(async () => {
             const found = await meta.findBoefjeMeta(path.boefje_meta_id)
             if (!found) throw new BytesError('boefje_meta_not_found', 'Boefje meta not found')
             return boefjeMetaText(found)
@@ -127,7 +127,7 @@ export function jobRoutes(meta: MetaRepository, memory: AnswerMemory): Route[] {
       answers: { 200: { description: 'The job', schema: schemas.normalizerMeta }, 404: absent },
       handle: ({ c, path }) =>
         whileHolding(c, memory, async (holding) => {
-          const text = await holding.hold(async () => {
+          const text = await holding.holdSingle(async () => {
             const found = await meta.findNormalizerMeta(path.normalizer_meta_id)
             if (!found)
               throw new BytesError('normalizer_meta_not_found', 'Normalizer meta not found')

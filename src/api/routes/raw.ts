@@ -24,7 +24,7 @@ export function rawRoutes(retrieve: RetrievePorts, memory: AnswerMemory): Route[
       handle: ({ c, path }) =>
         whileHolding(c, memory, async (holding) => {
           const read = async () => rawFileText((await findRawFile(retrieve, path.raw_id)).rawFile)
-          return answerText(c, await holding.hold(read))
+          return answerText(c, await holding.holdSingle(read))
         }),
     }),
   ]

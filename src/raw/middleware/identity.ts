@@ -5,7 +5,7 @@ export const identity: FileMiddleware = {
   name: 'IDENTITY',
   transparent: true,
   authenticated: false,
-  writeOnly: false,
+  presumesKey: () => false,
   encode: (plain) => ({ stored: plain, sealedKey: null }),
   decode: (stored, { start, end }) => stored.read(start, end),
 }

@@ -13,7 +13,10 @@ export function createSealedBox(ring: KeyRing): FileMiddleware {
     name: 'NACL_SEALBOX',
     transparent: false,
     authenticated: true,
-    writeOnly: ring.current !== undefined && ring.keyIds.length === 0,
+    presumesKey: (sealedKey) => {
+      if (!ring.current || ring.pairOf(ring.current.id)) return false
+      return ring.keyIds.length === 0 || sealedKey?.keyId === ring.current.id
+    },
     encode: (plain) => {
       if (!ring.current) throw new Error('content cannot be sealed without a public key')
       const fileKey = randomBytes(FILE_KEY_LENGTH)
