@@ -170,7 +170,8 @@ describe('marks on several blobs at once', () => {
       await lock(first)
       await rival.query('ROLLBACK')
       await marking
-      expect(marks()).toBe(2)
+      // The second may lock the first row before the rival gets it, and be the victim once more.
+      expect(marks()).toBeGreaterThanOrEqual(2)
     } finally {
       rival.release()
       statements.mockRestore()

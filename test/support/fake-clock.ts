@@ -1,6 +1,6 @@
 /** A system clock that a test sets while a process runs: libfaketime, in front of the C library. */
 import { spawnSync } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { eventually } from '../acceptance/helpers.js'
@@ -22,8 +22,11 @@ export async function fakeClock(): Promise<FakeClock | undefined> {
   if (status !== 0) return undefined
   const directory = await mkdtemp(join(tmpdir(), 'bytes-test-clock-'))
   const file = join(directory, 'offset')
-  const set = (offset: number): Promise<void> =>
-    writeFile(file, `${offset < 0 ? '' : '+'}${offset}s\n`)
+  // In one step: a file that is empty for a moment is the right time.
+  const set = async (offset: number): Promise<void> => {
+    await writeFile(`${file}.new`, `${offset < 0 ? '' : '+'}${offset}s\n`)
+    await rename(`${file}.new`, file)
+  }
   await set(0)
   return {
     environment: {
