@@ -1,6 +1,8 @@
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
+import type { JsonText } from '../domain/models.js'
 import { type AnswerMemory, Holding } from '../flows/answer-room.js'
+import { answerText } from './lists.js'
 import type { AppContext } from './route.js'
 import { whileConnected } from './while-connected.js'
 
@@ -24,6 +26,15 @@ export function whileHolding(
     })
     return answer(holding, signal)
   })
+}
+
+/** Answers with the text of a single row, which may be long. @param read gives it */
+export function answerSingle(
+  c: AppContext,
+  memory: AnswerMemory,
+  read: () => Promise<JsonText>,
+): Promise<Response> {
+  return whileHolding(c, memory, async (holding) => answerText(c, await holding.holdSingle(read)))
 }
 
 const isNext = ({ socket }: ServerResponse): boolean => socket !== null

@@ -1,6 +1,6 @@
 /** Room for long texts that are in memory while their clients take their time to read them. */
 import { BytesError } from '../domain/errors.js'
-import { Budget } from './budget.js'
+import { Budget, withPart } from './budget.js'
 
 /** Most characters that answers hold while they wait for their clients, of all requests together. */
 const MAX_HELD = 64 * 1024 * 1024
@@ -14,6 +14,8 @@ const MOST_SINGLE = 4
 const WAIT_MS = 30_000
 /** How long a client may take for what its answer holds while others wait for room, in milliseconds. */
 const HOLD_MS = 5 * 60_000
+
+const BUSY = 'other long answers wait for their clients: try again later'
 
 /** What all answers share. */
 export interface AnswerMemory {
@@ -75,7 +77,7 @@ export class Holding {
       const found = await this.#attempt(read)
       if ('value' in found) return found.value
       await this.#answer.untilNext()
-      if (!(await this.#take(found.wanted, this.#waitMs))) throw busy()
+      if (!(await this.#take(found.wanted, this.#waitMs))) throw new BytesError('busy', BUSY)
     }
   }
 
@@ -89,14 +91,13 @@ export class Holding {
     return this.hold(() => this.#inTurn(this.#memory.single, read))
   }
 
-  async #inTurn<T>(reading: Pick<Budget, 'take'>, read: () => Promise<T>): Promise<T> {
-    const done = await reading.take(1, this.#waitMs, this.#answer.signal)
-    if (!done) throw busy()
-    try {
-      return await read()
-    } finally {
-      done()
-    }
+  #inTurn<T>(reading: Pick<Budget, 'take'>, read: () => Promise<T>): Promise<T> {
+    return withPart(
+      reading,
+      1,
+      { ms: this.#waitMs, signal: this.#answer.signal, refusal: BUSY },
+      read,
+    )
   }
 
   get #waitMs(): number | undefined {
@@ -145,8 +146,4 @@ export class Holding {
     this.#release = () => undefined
     this.#taken = 0
   }
-}
-
-function busy(): BytesError {
-  return new BytesError('busy', 'other long answers wait for their clients: try again later')
 }

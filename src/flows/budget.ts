@@ -1,3 +1,4 @@
+import { BytesError } from '../domain/errors.js'
 import type { Release } from './exclusive.js'
 
 interface Waiting {
@@ -85,5 +86,34 @@ export class Budget {
       this.#free -= waiting.amount
       waiting.grant()
     }
+  }
+}
+
+/** How somebody waits for a part of a budget. */
+export interface Wait {
+  /** Longest wait in milliseconds; undefined for as long as it takes. */
+  readonly ms: number | undefined
+  /** Ends the wait. */
+  readonly signal?: AbortSignal | undefined
+  /** What is told when it was too long. */
+  readonly refusal: string
+}
+
+/**
+ * Runs something with a part of a budget, and gives it back.
+ * @throws BytesError `busy` when it was not there in time; the reason of the signal; what `run` throws
+ */
+export async function withPart<T>(
+  budget: Pick<Budget, 'take'>,
+  amount: number,
+  { ms, signal, refusal }: Wait,
+  run: () => Promise<T>,
+): Promise<T> {
+  const release = await budget.take(amount, ms, signal)
+  if (!release) throw new BytesError('busy', refusal)
+  try {
+    return await run()
+  } finally {
+    release()
   }
 }

@@ -1,6 +1,5 @@
 import { BytesError } from '../domain/errors.js'
-import type { Budget } from './budget.js'
-import type { Release } from './exclusive.js'
+import { type Budget, withPart } from './budget.js'
 
 /** Most characters of the events of one upload, and of all uploads that are being committed. */
 export const MAX_EVENTS = 64 * 1024 * 1024
@@ -13,11 +12,15 @@ const WAIT_MS = 30_000
 export type EventMemory = Pick<Budget, 'take'>
 
 /**
- * Waits for room for the events of an upload, which are all in memory at once.
+ * Runs something when there is room for the events of an upload, which are all in memory at once.
  * @param characters of all events: each repeats the job, and has the MIME types of its file
  * @throws BytesError `invalid_value` for more than there can be, `busy` when others keep the memory
  */
-export async function roomForEvents(memory: EventMemory, characters: number): Promise<Release> {
+export async function withRoomForEvents<T>(
+  memory: EventMemory,
+  characters: number,
+  run: () => Promise<T>,
+): Promise<T> {
   if (characters > MAX_EVENTS) {
     throw new BytesError(
       'invalid_value',
@@ -25,8 +28,7 @@ export async function roomForEvents(memory: EventMemory, characters: number): Pr
         'send them in several uploads',
     )
   }
-  if (characters <= FEW_EVENTS) return () => undefined
-  const release = await memory.take(characters, WAIT_MS)
-  if (release) return release
-  throw new BytesError('busy', 'other uploads with long events are being stored: try again later')
+  if (characters <= FEW_EVENTS) return run()
+  const refusal = 'other uploads with long events are being stored: try again later'
+  return withPart(memory, characters, { ms: WAIT_MS, refusal }, run)
 }

@@ -8,7 +8,7 @@ import type { Blob, BoefjeMeta, Uuid } from '../domain/models.js'
 import type { ByteSource } from '../domain/ports.js'
 import { boefjeMetaText, rawFileEventText } from '../domain/wire-text.js'
 import type { HashingAlgorithm } from '../hashing/hasher.js'
-import { type EventMemory, roomForEvents } from './event-room.js'
+import { type EventMemory, withRoomForEvents } from './event-room.js'
 import {
   type KeepPorts,
   keepContents,
@@ -146,12 +146,9 @@ async function store(
   if (files.length === 0 && hurt.length === 0) return []
   const jobText = boefjeMetaText(target.boefjeMeta)
   const characters = files.reduce((sum, file) => sum + jobText.length + file.mimeTypesLength, 0)
-  const release = await roomForEvents(ports.eventMemory, characters)
-  try {
-    return await storeAnnounced(ports, target, staging, files, hurt, jobText)
-  } finally {
-    release()
-  }
+  return withRoomForEvents(ports.eventMemory, characters, () =>
+    storeAnnounced(ports, target, staging, files, hurt, jobText),
+  )
 }
 
 async function storeAnnounced(

@@ -3,7 +3,7 @@ import type { Check, HashVerifier } from '../domain/hash-repository.js'
 import type { StoredRawFile, Uuid } from '../domain/models.js'
 import type { PendingHashes } from '../domain/pending-hashes.js'
 import { type ContentHashes, type HashingAlgorithm, startHash } from '../hashing/hasher.js'
-import type { Budget } from './budget.js'
+import { type Budget, withPart } from './budget.js'
 import { openContent, type RetrievePorts } from './retrieve.js'
 
 /**
@@ -116,19 +116,14 @@ async function checkContent(
   ]
 }
 
-async function inPlace<T>(
+function inPlace<T>(
   { places }: VerifyPorts,
   signal: AbortSignal | undefined,
   read: () => Promise<T>,
 ): Promise<T> {
   if (!places) return read()
-  const leave = await places.take(1, WAIT_MS, signal)
-  if (!leave) throw new BytesError('busy', 'other contents are being verified: try again later')
-  try {
-    return await read()
-  } finally {
-    leave()
-  }
+  const refusal = 'other contents are being verified: try again later'
+  return withPart(places, 1, { ms: WAIT_MS, signal, refusal }, read)
 }
 
 async function hashContent(

@@ -8,12 +8,12 @@ import { boefjeMetaText, normalizerMetaText } from '../../domain/wire-text.js'
 import type { AnswerMemory } from '../../flows/answer-room.js'
 import { openList } from '../../flows/lists.js'
 import { uuid } from '../fields.js'
-import { answerList, answerText } from '../lists.js'
+import { answerList } from '../lists.js'
 import { PAGE_HEADERS, pageHeaders } from '../paging.js'
 import { unprocessable } from '../problems.js'
 import { json, type Route, route } from '../route.js'
 import * as schemas from '../schemas.js'
-import { whileHolding } from '../while-holding.js'
+import { answerSingle, whileHolding } from '../while-holding.js'
 
 const CREATED = JSON.stringify({ status: 'success' })
 const stored = { description: 'Stored', schema: schemas.success }
@@ -58,13 +58,10 @@ export function jobRoutes(meta: MetaRepository, memory: AnswerMemory): Route[] {
       path: z.object({ boefje_meta_id: uuid }),
       answers: { 200: { description: 'The job', schema: schemas.boefjeMeta }, 404: absent },
       handle: ({ c, path }) =>
-        whileHolding(c, memory, async (holding) => {
-          const text = await holding.holdSingle(async () => {
-            const found = await meta.findBoefjeMeta(path.boefje_meta_id)
-            if (!found) throw new BytesError('boefje_meta_not_found', 'Boefje meta not found')
-            return boefjeMetaText(found)
-          })
-          return answerText(c, text)
+        answerSingle(c, memory, async () => {
+          const found = await meta.findBoefjeMeta(path.boefje_meta_id)
+          if (!found) throw new BytesError('boefje_meta_not_found', 'Boefje meta not found')
+          return boefjeMetaText(found)
         }),
     }),
     route({
@@ -126,14 +123,10 @@ export function jobRoutes(meta: MetaRepository, memory: AnswerMemory): Route[] {
       path: z.object({ normalizer_meta_id: uuid }),
       answers: { 200: { description: 'The job', schema: schemas.normalizerMeta }, 404: absent },
       handle: ({ c, path }) =>
-        whileHolding(c, memory, async (holding) => {
-          const text = await holding.holdSingle(async () => {
-            const found = await meta.findNormalizerMeta(path.normalizer_meta_id)
-            if (!found)
-              throw new BytesError('normalizer_meta_not_found', 'Normalizer meta not found')
-            return normalizerMetaText(found)
-          })
-          return answerText(c, text)
+        answerSingle(c, memory, async () => {
+          const found = await meta.findNormalizerMeta(path.normalizer_meta_id)
+          if (!found) throw new BytesError('normalizer_meta_not_found', 'Normalizer meta not found')
+          return normalizerMetaText(found)
         }),
     }),
     route({

@@ -3,10 +3,9 @@ import { rawFileText } from '../../domain/wire-text.js'
 import type { AnswerMemory } from '../../flows/answer-room.js'
 import { findRawFile, type RetrievePorts } from '../../flows/retrieve.js'
 import { uuid } from '../fields.js'
-import { answerText } from '../lists.js'
 import { type Route, route } from '../route.js'
 import * as schemas from '../schemas.js'
-import { whileHolding } from '../while-holding.js'
+import { answerSingle } from '../while-holding.js'
 
 const rawId = z.object({ raw_id: uuid })
 const absent = { description: 'There is no such raw file', schema: schemas.failure }
@@ -22,10 +21,9 @@ export function rawRoutes(retrieve: RetrievePorts, memory: AnswerMemory): Route[
       path: rawId,
       answers: { 200: { description: 'The raw file', schema: schemas.rawData }, 404: absent },
       handle: ({ c, path }) =>
-        whileHolding(c, memory, async (holding) => {
-          const read = async () => rawFileText((await findRawFile(retrieve, path.raw_id)).rawFile)
-          return answerText(c, await holding.holdSingle(read))
-        }),
+        answerSingle(c, memory, async () =>
+          rawFileText((await findRawFile(retrieve, path.raw_id)).rawFile),
+        ),
     }),
   ]
 }
