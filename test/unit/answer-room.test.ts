@@ -2,9 +2,10 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { type RunningServer, startServer } from '../../src/api/server.js'
+import type { RunningServer } from '../../src/api/server.js'
 import { type AnswerMemory, createAnswerMemory, Holding } from '../../src/flows/answer-room.js'
 import { listService } from '../support/list-service.js'
+import { startTestServer } from '../support/test-server.js'
 
 const SIZE = 1_000_000
 const LONG = 600_000
@@ -181,15 +182,7 @@ describe('clients that read nothing', () => {
     // More than the system takes of an answer for a client that does not read.
     service.job.arguments = JSON.stringify('x'.repeat(400_000))
     clients = []
-    server = await startServer(service.app, {
-      host: '127.0.0.1',
-      port: 0,
-      headersMs: 20_000,
-      idleMs: 60_000,
-      keepAliveMs: 75_000,
-      log: service.log,
-      traffic: { begin: () => undefined, end: () => undefined },
-    })
+    server = await startTestServer(service.app, { log: service.log })
   })
 
   afterEach(async () => {

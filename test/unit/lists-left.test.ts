@@ -3,8 +3,9 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { type RunningServer, startServer } from '../../src/api/server.js'
+import type { RunningServer } from '../../src/api/server.js'
 import { listService } from '../support/list-service.js'
+import { startTestServer } from '../support/test-server.js'
 
 const ROWS = 2000
 
@@ -14,15 +15,7 @@ let client: Socket
 
 beforeEach(async () => {
   service = listService(ROWS)
-  server = await startServer(service.app, {
-    host: '127.0.0.1',
-    port: 0,
-    headersMs: 20_000,
-    idleMs: 60_000,
-    keepAliveMs: 75_000,
-    log: service.log,
-    traffic: { begin: () => undefined, end: () => undefined },
-  })
+  server = await startTestServer(service.app, { log: service.log })
   client = connect(Number(new URL(server.url).port), '127.0.0.1')
   await once(client, 'connect')
 })

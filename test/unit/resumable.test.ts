@@ -32,16 +32,20 @@ const RAW = randomUUID()
 let dataDir: string
 let store: UploadStore
 
-beforeEach(async () => {
-  dataDir = await mkdtemp(join(tmpdir(), 'bytes-test-uploads-'))
-  store = await openUploadStore({
+/** @param ciphered whether it writes new uploads with its cipher */
+const openStore = (ciphered: boolean): Promise<UploadStore> =>
+  openUploadStore({
     dataDir,
     folderPermission: 0o750,
     filePermission: 0o604,
     reserveBytes: 0,
     cipher: CIPHER,
-    ciphered: false,
+    ciphered,
   })
+
+beforeEach(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), 'bytes-test-uploads-'))
+  store = await openStore(false)
 })
 
 afterEach(() => rm(dataDir, { recursive: true, force: true }))
@@ -103,14 +107,7 @@ describe('the store', () => {
           if (breaks || end === 'refused') await expect(added).rejects.toThrow(Broken)
           else expect(await added).toBe(expected.length)
           if (reopened) {
-            store = await openUploadStore({
-              dataDir,
-              folderPermission: 0o750,
-              filePermission: 0o604,
-              reserveBytes: 0,
-              cipher: CIPHER,
-              ciphered: true,
-            })
+            store = await openStore(true)
           }
           expect((await store.find(id))?.offset).toBe(expected.length)
         }
@@ -149,14 +146,7 @@ describe('the store', () => {
     ['is refused', false],
     ['a crash leaves', true],
   ])('enciphers what takes the place of a chunk that %s by another key', async (_, crash) => {
-    store = await openUploadStore({
-      dataDir,
-      folderPermission: 0o750,
-      filePermission: 0o604,
-      reserveBytes: 0,
-      cipher: CIPHER,
-      ciphered: true,
-    })
+    store = await openStore(true)
     const id = await create(90)
     await store.append(id, 0, chunk([Buffer.alloc(30)]))
     const seen: Buffer[] = []

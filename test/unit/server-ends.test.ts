@@ -6,9 +6,10 @@ import { Hono } from 'hono'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { streamBody } from '../../src/api/body-stream.js'
 import type { App } from '../../src/api/route.js'
-import { type RunningServer, startServer } from '../../src/api/server.js'
+import type { RunningServer } from '../../src/api/server.js'
 import { Traffic } from '../../src/flows/traffic.js'
 import { PATIENCE } from '../support/patience.js'
+import { startTestServer } from '../support/test-server.js'
 
 const HEADERS_MS = 200
 
@@ -50,17 +51,8 @@ beforeEach(async () => {
     return c.body(Readable.toWeb(pieces) as ReadableStream)
   })
   app.all('*', (c) => c.text('answered'))
-  const ignore = () => undefined
   traffic = new Traffic(0)
-  server = await startServer(app, {
-    host: '127.0.0.1',
-    port: 0,
-    headersMs: HEADERS_MS,
-    idleMs: 60_000,
-    keepAliveMs: 75_000,
-    log: { debug: ignore, info: ignore, warn: ignore, error: ignore },
-    traffic,
-  })
+  server = await startTestServer(app, { headersMs: HEADERS_MS, traffic })
 })
 
 afterEach(async () => {

@@ -5,9 +5,10 @@ import { Hono } from 'hono'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { streamBody } from '../../src/api/body-stream.js'
 import type { App } from '../../src/api/route.js'
-import { type RunningServer, startServer } from '../../src/api/server.js'
+import type { RunningServer } from '../../src/api/server.js'
 import { transfer } from '../../src/api/transfer.js'
 import { Traffic } from '../../src/flows/traffic.js'
+import { startTestServer } from '../support/test-server.js'
 
 const HEADERS_MS = 200
 const IDLE_MS = 300
@@ -56,17 +57,8 @@ beforeEach(async () => {
     return c.text(c.req.path, 200, { connection: 'close' })
   })
   app.all('*', (c) => c.text(c.req.path))
-  const ignore = () => undefined
   traffic = new Traffic(0)
-  server = await startServer(app, {
-    host: '127.0.0.1',
-    port: 0,
-    headersMs: HEADERS_MS,
-    idleMs: IDLE_MS,
-    keepAliveMs: 75_000,
-    log: { debug: ignore, info: ignore, warn: ignore, error: ignore },
-    traffic,
-  })
+  server = await startTestServer(app, { headersMs: HEADERS_MS, idleMs: IDLE_MS, traffic })
 })
 
 afterEach(async () => {

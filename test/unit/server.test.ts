@@ -4,10 +4,11 @@ import { connect, type Socket } from 'node:net'
 import { Hono } from 'hono'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { App } from '../../src/api/route.js'
-import { type RunningServer, startServer } from '../../src/api/server.js'
+import type { RunningServer } from '../../src/api/server.js'
 import { transfer } from '../../src/api/transfer.js'
 import { Traffic } from '../../src/flows/traffic.js'
 import { PATIENCE } from '../support/patience.js'
+import { startTestServer } from '../support/test-server.js'
 
 let server: RunningServer
 /** The server's end of the connection that the last request came on. */
@@ -31,17 +32,7 @@ beforeEach(async () => {
     serverEnd = c.env.incoming.socket
     return c.text('answered')
   })
-  const ignore = () => undefined
-  const log = { debug: ignore, info: ignore, warn: ignore, error: ignore }
-  server = await startServer(app, {
-    host: '127.0.0.1',
-    port: 0,
-    headersMs: 20_000,
-    idleMs: 60_000,
-    keepAliveMs: 75_000,
-    log,
-    traffic,
-  })
+  server = await startTestServer(app, { traffic })
 })
 
 afterEach(async () => {
